@@ -1,0 +1,56 @@
+"""Outputs appear whole or not at all: they are written aside, then renamed."""
+
+import contextlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from mapdiff.errors import InputError
+
+
+def check_target(path: Path, overwrite: bool) -> None:
+    """Refuse an output that is there already, before any work is done.
+
+    Raises:
+        InputError: `path` exists (a folder with anything in it, or a file) and `overwrite` is false, or
+            the place it would go to cannot hold it.
+    """
+    if path.exists() and not overwrite and not (path.is_dir() and not any(path.iterdir())):
+        raise InputError("exists already; give another name or --overwrite", path)
+    parent = path.absolute().parent
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir():
+        raise InputError(f"cannot be written: {parent} is not a folder", path)
+    if not os.access(parent, os.W_OK):
+        raise InputError(f"cannot be written: no permission in {parent}", path)
+
+
+@contextlib.contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """Yield a path beside `path` to write a file or folder at; rename it to `path` when all went well.
+
+    The temporary name keeps the file's endings, since writers choose the format by them. What stood at
+    `path` is replaced only by the rename. On any error the aside is removed and `path` is left as it was.
+
+    Raises:
+        InputError: the disk is full or the place cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.parent / f".aside-{uuid.uuid4().hex[:8]}-{path.name}"
+    try:
+        yield aside
+        if path.is_dir():
+            shutil.rmtree(path)
+        aside.replace(path)
+    except OSError as error:
+        if error.filename is not None and not str(error.filename).startswith(str(aside)):
+            raise  # another file's fault, which its reader names
+        raise InputError(f"cannot be written: {error.strerror or error}", path) from error
+    finally:
+        if aside.is_dir():
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            aside.unlink(missing_ok=True)

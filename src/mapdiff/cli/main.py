@@ -1,0 +1,56 @@
+"""The `mapdiff` command: collects the verbs and turns errors into exit codes."""
+
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+
+from mapdiff import __version__
+from mapdiff.cli import VERBS
+from mapdiff.errors import MapdiffError
+
+RESEARCH_USE = "Research use only; not a medical device."
+
+app = typer.Typer(
+    name="mapdiff",
+    help="Restore a full-dose PET image from an ultra-low-dose whole-body scan.\n\n" + RESEARCH_USE,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        print(f"mapdiff {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+for verb in VERBS:
+    app.command(verb.__name__)(verb)
+
+
+def run() -> None:
+    """Run the command line; exit codes as in docs: 0 done, 2 input or call, 3 part of a batch, 1 our fault."""
+    try:
+        app()
+    except MapdiffError as error:
+        print(f"mapdiff: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("mapdiff: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except Exception:
+        traceback.print_exc()
+        print("mapdiff: this is a fault of mapdiff, not of your data; please report it", file=sys.stderr)
+        sys.exit(1)
