@@ -31,6 +31,13 @@ class Acquisition:
         manufacturer: the maker of the scanner.
         model: the scanner's model name.
         suv_per_bqml: factor from the image's Bq/mL to SUV (body weight), where it is known.
+        nuclide: the radionuclide, such as "F18".
+        height_m: body height, m.
+        sex: "M", "F" or "O".
+        reference_clock_s: time of day that the image is decay corrected to, seconds after midnight.
+        stored_as: what the file's voxels are, such as "BQML" or "GML LBM" (DICOM's terms).
+        supplied: the names of those fields that the user gave in place of the header's.
+        missing: for each field that could not be had, the reason in one line.
     """
 
     tracer: str | None = None
@@ -42,6 +49,13 @@ class Acquisition:
     manufacturer: str | None = None
     model: str | None = None
     suv_per_bqml: float | None = None
+    nuclide: str | None = None
+    height_m: float | None = None
+    sex: str | None = None
+    reference_clock_s: float | None = None
+    stored_as: str | None = None
+    supplied: tuple[str, ...] = ()
+    missing: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

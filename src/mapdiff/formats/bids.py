@@ -1,0 +1,213 @@
+"""BIDS-PET sidecars: the JSON file beside a NIfTI image (BIDS 1.10, "Positron Emission Tomography")."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mapdiff import suv
+from mapdiff.errors import InputError, UnitError
+from mapdiff.volume import UNKNOWN, Acquisition, Volume
+
+#: Spellings of units that files use, lower case without blanks, and the factor to the unit named.
+_UNITS = {
+    "bq/ml": ("Bq/mL", 1.0),
+    "bqml": ("Bq/mL", 1.0),
+    "bq/cc": ("Bq/mL", 1.0),
+    "becquerel/ml": ("Bq/mL", 1.0),
+    "kbq/ml": ("Bq/mL", 1e3),
+    "mbq/ml": ("Bq/mL", 1e6),
+    "suv": ("SUV", 1.0),
+    "suvbw": ("SUV", 1.0),
+    "g/ml": ("SUV", 1.0),
+    "gml": ("SUV", 1.0),
+    "g/ml{suvbw}": ("SUV", 1.0),
+}
+_ACTIVITY = {"bq": 1.0, "kbq": 1e3, "mbq": 1e6, "gbq": 1e9, "mci": 3.7e7, "uci": 3.7e4}
+#: Fields that tell who the patient is; dcm2niix writes some of them unless told not to.
+_IDENTITY = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientAddress",
+    "OtherPatientIDs",
+    "AccessionNumber",
+    "StudyID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "InstitutionName",
+    "InstitutionAddress",
+    "InstitutionalDepartmentName",
+    "ReferringPhysicianName",
+    "DeviceSerialNumber",
+    "StationName",
+    "AcquisitionDateTime",
+    "AcquisitionDate",
+)
+
+
+def parse_unit(text: str) -> tuple[str, float] | None:
+    """The unit that a text names and the factor to it ("kBq/mL" is 1000 Bq/mL); None if it names none."""
+    return _UNITS.get("".join(text.split()).lower())
+
+
+def sidecar_path(image: Path) -> Path:
+    """Where an image's sidecar lies: the same name with .json in place of .nii or .nii.gz."""
+    name = image.name
+    for ending in (".nii.gz", ".nii"):
+        if name.lower().endswith(ending):
+            return image.with_name(name[: -len(ending)] + ".json")
+    return image.with_name(name + ".json")
+
+
+def derivative_name(image: Path, desc: str) -> str:
+    """The BIDS name of what is made from an image: `sub-1_pet.nii.gz` to `sub-1_desc-denoised_pet.nii.gz`."""
+    name = image.name
+    ending = next((ending for ending in (".nii.gz", ".nii") if name.lower().endswith(ending)), "")
+    stem = name[: len(name) - len(ending)]
+    parts = [part for part in stem.split("_") if not part.startswith("desc-")]
+    suffix = [parts.pop()] if len(parts) > 1 and "-" not in parts[-1] else []
+    return "_".join([*parts, f"desc-{desc}", *suffix]) + ending
+
+
+def load_sidecar(image: Path) -> dict[str, Any] | None:
+    """The sidecar beside an image, or None.
+
+    Raises:
+        InputError: there is one and it is no JSON object.
+    """
+    path = sidecar_path(image)
+    if not path.is_file():
+        return None
+    try:
+        loaded = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, OSError) as error:
+        raise InputError(f"the sidecar is not readable JSON: {error}", path) from error
+    if not isinstance(loaded, dict):
+        raise InputError("the sidecar is not a JSON object", path)
+    return loaded
+
+
+def sidecar(volume: Volume) -> dict[str, Any]:
+    """BIDS-PET fields for a volume: what its acquisition tells, no identity.
+
+    Times are seconds from TimeZero, which is the injection. Body weight and half-life have no field in BIDS;
+    they go by the names that dcm2niix gives them (PatientWeight in kg, RadionuclideHalfLife in s).
+    """
+    facts = volume.acquisition
+    fields: dict[str, Any] = {"Modality": "PT"}
+    if volume.unit != UNKNOWN:
+        fields["Units"] = volume.unit
+    optional = {
+        "Manufacturer": facts.manufacturer,
+        "ManufacturersModelName": facts.model,
+        "TracerName": facts.tracer,
+        "TracerRadionuclide": facts.nuclide,
+        "RadionuclideHalfLife": facts.half_life_s,
+        "PatientWeight": facts.weight_kg,
+        "PatientSize": facts.height_m,
+        "PatientSex": facts.sex,
+        "SUVbwPerBqPerML": facts.suv_per_bqml,
+    }
+    fields |= {name: value for name, value in optional.items() if value is not None}
+    if facts.injected_activity_bq is not None:
+        fields |= {
+            "InjectedRadioactivity": facts.injected_activity_bq / 1e6,
+            "InjectedRadioactivityUnits": "MBq",
+        }
+    if facts.uptake_s is not None:
+        fields |= {
+            "InjectionStart": 0,
+            "ScanStart": facts.uptake_s,
+            "ImageDecayCorrected": True,
+            "ImageDecayCorrectionTime": facts.uptake_s,
+        }
+        if facts.reference_clock_s is not None:
+            injected = round(facts.reference_clock_s - facts.uptake_s) % 86400
+            fields["TimeZero"] = f"{injected // 3600:02d}:{injected // 60 % 60:02d}:{injected % 60:02d}"
+    if facts.frame_s is not None:
+        fields |= {"FrameDuration": [facts.frame_s], "FrameTimesStart": [0]}
+    if facts.supplied:
+        fields["SuppliedByUser"] = list(facts.supplied)
+    return fields
+
+
+def acquisition_from_sidecar(fields: dict[str, Any]) -> Acquisition:
+    """The acquisition facts in a BIDS-PET sidecar (or dcm2niix's); the inverse of `sidecar`.
+
+    What is absurd or of the wrong type is left out, with the reason in `missing`.
+    """
+    missing: dict[str, str] = {}
+
+    def figure(name: str) -> float | None:
+        value = fields.get(name)
+        if isinstance(value, list) and value:
+            value = value[0]
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            return None
+        try:
+            return float(value)
+        except ValueError:
+            return None
+
+    def checked(name: str, key: str, check: Any, value: float | None) -> float | None:
+        if value is None:
+            return None
+        try:
+            return float(check(value))
+        except UnitError as error:
+            missing[name] = f"{error.cause.split(' of ')[-1]} ({key} in the sidecar)"
+            return None
+
+    activity = figure("InjectedRadioactivity")
+    units = str(fields.get("InjectedRadioactivityUnits", "MBq")).lower()
+    if activity is not None:
+        activity = activity * _ACTIVITY[units] if units in _ACTIVITY else None
+    else:
+        activity = figure("RadionuclideTotalDose")
+    half_life = figure("RadionuclideHalfLife")
+    uptake = None
+    corrected_to, injected = figure("ImageDecayCorrectionTime"), figure("InjectionStart")
+    if fields.get("ImageDecayCorrected", True) and corrected_to is not None and injected is not None:
+        uptake = corrected_to - injected
+        if uptake < 0:
+            missing["uptake_s"] = "the injection is later than the image's decay correction time (sidecar)"
+            uptake = None
+    clock = None
+    zero = fields.get("TimeZero")
+    if isinstance(zero, str) and corrected_to is not None:
+        parts = zero.split(":")
+        if len(parts) == 3 and all(part.replace(".", "").isdigit() for part in parts):
+            hours, minutes, seconds = (float(part) for part in parts)
+            clock = (hours * 3600 + minutes * 60 + seconds + corrected_to) % 86400
+
+    def text(*names: str) -> str | None:
+        found = next((fields[name] for name in names if isinstance(fields.get(name), str)), None)
+        return found or None
+
+    facts = Acquisition(
+        tracer=text("TracerName", "Radiopharmaceutical"),
+        nuclide=text("TracerRadionuclide"),
+        half_life_s=checked("half_life_s", "RadionuclideHalfLife", suv.check_half_life, half_life),
+        injected_activity_bq=checked(
+            "injected_activity_bq", "InjectedRadioactivity", suv.activity_bq, activity
+        ),
+        uptake_s=uptake,
+        weight_kg=checked("weight_kg", "PatientWeight", suv.check_weight, figure("PatientWeight")),
+        height_m=checked("height_m", "PatientSize", suv.check_height, figure("PatientSize")),
+        sex=text("PatientSex"),
+        frame_s=figure("FrameDuration"),
+        manufacturer=text("Manufacturer"),
+        model=text("ManufacturersModelName"),
+        suv_per_bqml=figure("SUVbwPerBqPerML"),
+        reference_clock_s=clock,
+        supplied=tuple(str(name) for name in fields.get("SuppliedByUser", [])),
+        missing=missing,
+    )
+    return suv.completed(facts)
+
+
+def without_identity(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields without those that tell who the patient is."""
+    return {name: value for name, value in fields.items() if name not in _IDENTITY}

@@ -1,0 +1,257 @@
+"""A derived DICOM PET series, written beside its source in the same study and frame of reference."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import UID, ExplicitVRLittleEndian, PositronEmissionTomographyImageStorage, generate_uid
+
+from mapdiff import __version__
+from mapdiff.atomic import check_target, written_aside
+from mapdiff.errors import InputError
+from mapdiff.formats.deidentify import deidentified
+from mapdiff.formats.dicom_facts import GE, PHILIPS, SIEMENS, private
+from mapdiff.formats.dicom_files import quiet
+from mapdiff.formats.dicom_in import DicomSource
+from mapdiff.volume import Volume
+
+#: Derived, and PRIMARY since PS3.3 C.8.9.4.1.1 allows a PET image no other second value (dciodvfy checks it).
+IMAGE_TYPE = ("DERIVED", "PRIMARY")
+#: The greatest stored value: 16 bits, signed.
+LARGEST = 32767
+#: Private elements that SUV needs. All others are dropped: they may not hold any more, or tell who it is.
+SAFE_PRIVATE = ((0x7053, PHILIPS, (0x00, 0x09)), (0x0009, GE, (0x0D, 0x3B)), (0x0071, SIEMENS, (0x22,)))
+#: Attributes of the source's pixels or of their making that do not hold for the derived ones.
+_DROPPED = (
+    "PixelData",
+    "SmallestImagePixelValue",
+    "LargestImagePixelValue",
+    "SmallestPixelValueInSeries",
+    "LargestPixelValueInSeries",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
+    "IconImageSequence",
+    "DigitalSignaturesSequence",
+    "MACParametersSequence",
+    "OriginalAttributesSequence",
+    "ModalityLUTSequence",
+    "RealWorldValueMappingSequence",
+    "EncryptedAttributesSequence",
+    "InstanceCreatorUID",
+    "PresentationLUTShape",
+)
+
+
+def write_dicom(
+    volume: Volume,
+    path: Path,
+    *,
+    description: str | None = None,
+    model: str | None = None,
+    deidentify: bool = False,
+    overwrite: bool = False,
+) -> None:
+    """Write a volume as a series derived from the DICOM series it came from, whole or not at all.
+
+    New series and instance UIDs; study, frame of reference, patient, units and everything SUV needs are the
+    source's (SeriesTime too: with DecayCorrection START it is the time that the image is corrected to).
+    ImageType is DERIVED\\PRIMARY, each slice refers to its source, its slope is its own and rounds by half
+    a step at most. Figures that the user supplied replace the header's. Private elements are dropped, but
+    for those that SUV needs.
+
+    Args:
+        volume: the image on its source's grid; its unit may be another than the source's.
+        path: a folder, or a .zip archive by its ending.
+        description: SeriesDescription and DerivationDescription.
+        model: the model's name and version.
+        deidentify: keep no identity, and shift the dates; see `deidentify.deidentified`.
+        overwrite: replace what is there.
+
+    Raises:
+        InputError: `path` is there already, cannot be written, or the volume does not come from DICOM.
+        UnitError: the volume's unit cannot be turned into the source's.
+    """
+    source = volume.source
+    if not isinstance(source, DicomSource):
+        raise InputError("the scan does not come from DICOM: give a name that ends in .nii or .nii.gz", path)
+    check_target(path, overwrite)
+    if volume.unit != source.unit:
+        volume = volume.to(source.unit)
+    with quiet():
+        datasets = derived(volume, source, description, model)
+        if deidentify:
+            datasets = deidentified(datasets)
+        with written_aside(path) as aside:
+            _save(datasets, aside, path.suffix.lower() == ".zip")
+
+
+def _save(datasets: Sequence[Dataset], path: Path, zipped: bool) -> None:
+    names = [f"PT{index + 1:05d}.dcm" for index in range(len(datasets))]
+    if not zipped:
+        path.mkdir()
+        for name, dataset in zip(names, datasets, strict=True):
+            dataset.save_as(path / name, enforce_file_format=True)
+        return
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=3) as archive:
+        for name, dataset in zip(names, datasets, strict=True):
+            buffer = io.BytesIO()  # pydicom seeks, which an archive's member cannot
+            dataset.save_as(buffer, enforce_file_format=True)
+            archive.writestr(name, buffer.getvalue())
+
+
+def derived(volume: Volume, source: DicomSource, description: str | None, model: str | None) -> list[Dataset]:
+    """The datasets of the derived series, one per slice, in slice order."""
+    if volume.array.shape[2] != len(source.headers):
+        raise InputError(f"{volume.array.shape[2]} slices do not fit a series of {len(source.headers)}")
+    made = datetime.now()
+    what = description or "Denoised"
+    by = f"mapdiff {__version__}" + (f", model {model}" if model else "")
+    series = generate_uid(prefix=None)
+    datasets = []
+    for k, header in enumerate(source.headers):
+        dataset = _carried(header)
+        _set_supplied(dataset, volume)
+        _set_pixels(dataset, np.asarray(volume.array[:, :, k], dtype=np.float64).T / source.factor[k])
+        dataset.SeriesInstanceUID = series
+        dataset.SOPInstanceUID = generate_uid(prefix=None)
+        dataset.SOPClassUID = PositronEmissionTomographyImageStorage
+        dataset.ImageType = list(IMAGE_TYPE)
+        dataset.SeriesDescription = what[:64]
+        dataset.SeriesNumber = _series_number(header)
+        dataset.DerivationDescription = f"{what} ({by})"[:1024]
+        dataset.SourceImageSequence = [_reference(header)]
+        before = dataset.get("ContributingEquipmentSequence") or []
+        dataset.ContributingEquipmentSequence = [*before, _equipment(by, made)]
+        dataset.ImageComments = "Research use only"
+        dataset.BurnedInAnnotation = "NO"
+        dataset.LossyImageCompression = header.get("LossyImageCompression") or "00"
+        for name in ("InstanceCreation", "Content"):
+            setattr(dataset, f"{name}Date", made.strftime("%Y%m%d"))
+            setattr(dataset, f"{name}Time", made.strftime("%H%M%S.%f"))
+        datasets.append(_with_meta(dataset))
+    return datasets
+
+
+def _carried(header: Dataset) -> Dataset:
+    """The source's header without what does not hold any more: pixels, overlays, signatures, most private."""
+    dataset = Dataset()
+    for element in header:
+        tag = element.tag
+        if tag.is_private or tag.group == 0x0002 or tag.element == 0 or 0x6000 <= tag.group <= 0x60FF:
+            continue
+        if element.keyword not in _DROPPED:
+            dataset[tag] = element
+    for group, creator, elements in SAFE_PRIVATE:
+        for number in elements:
+            tag_value = _private_element(header, group, number, creator)
+            if tag_value is not None:
+                vr, value = tag_value
+                dataset.private_block(group, creator, create=True).add_new(number, vr, value)
+    return dataset
+
+
+def _private_element(header: Dataset, group: int, number: int, creator: str) -> tuple[str, str] | None:
+    text = private(header, group, number, creator)
+    if text is None:
+        return None
+    return ("DS" if group == 0x7053 else "DT", text)
+
+
+def _set_supplied(dataset: Dataset, volume: Volume) -> None:
+    """Figures that the user gave replace the header's, so that the output's SUV is the user's."""
+    facts = volume.acquisition
+    if not facts.supplied:
+        return
+    if "weight_kg" in facts.supplied and facts.weight_kg is not None:
+        dataset.PatientWeight = _ds(facts.weight_kg)
+    sequence = dataset.get("RadiopharmaceuticalInformationSequence")
+    drug = Dataset()
+    if sequence:
+        drug.update(sequence[0])
+    if "injected_activity_bq" in facts.supplied and facts.injected_activity_bq is not None:
+        drug.RadionuclideTotalDose = _ds(facts.injected_activity_bq)
+    if "half_life_s" in facts.supplied and facts.half_life_s is not None:
+        drug.RadionuclideHalfLife = _ds(facts.half_life_s)
+    if "uptake_s" in facts.supplied and facts.uptake_s is not None and facts.reference_clock_s is not None:
+        began = datetime(2000, 1, 2) + timedelta(seconds=facts.reference_clock_s - facts.uptake_s)
+        drug.RadiopharmaceuticalStartTime = began.strftime("%H%M%S.%f")
+        if "RadiopharmaceuticalStartDateTime" in drug:
+            del drug.RadiopharmaceuticalStartDateTime
+    dataset.RadiopharmaceuticalInformationSequence = [drug]
+
+
+def _set_pixels(dataset: Dataset, values: NDArray[np.float64]) -> None:
+    """Store a slice as 16 bits with its own slope: the largest value takes the largest number."""
+    largest = float(np.abs(values).max())
+    # The slope is written with 16 characters at most; rounding uses the slope as written.
+    slope = float(_ds(largest / LARGEST)) if largest > 0 else 1.0
+    stored = np.clip(np.round(values / slope), -LARGEST, LARGEST).astype("<i2")
+    dataset.Rows, dataset.Columns = stored.shape
+    dataset.SamplesPerPixel = 1
+    dataset.PhotometricInterpretation = "MONOCHROME2"
+    dataset.BitsAllocated = dataset.BitsStored = 16
+    dataset.HighBit = 15
+    dataset.PixelRepresentation = 1
+    dataset.RescaleSlope = _ds(slope)
+    dataset.RescaleIntercept = "0"
+    dataset.add_new("PixelData", "OW", stored.tobytes())
+
+
+def _ds(value: float) -> str:
+    """A number as a DICOM decimal string, 16 characters at most."""
+    for digits in range(12, 3, -1):
+        text = f"{value:.{digits}g}"
+        if len(text) <= 16:
+            return text
+    return f"{value:.4g}"
+
+
+def _series_number(header: Dataset) -> int:
+    try:
+        return int(header.get("SeriesNumber") or 0) + 1000
+    except (TypeError, ValueError):
+        return 1000
+
+
+def _code(value: str, scheme: str, meaning: str) -> Dataset:
+    code = Dataset()
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = value, scheme, meaning
+    return code
+
+
+def _reference(header: Dataset) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID = str(header.get("SOPClassUID", PositronEmissionTomographyImageStorage))
+    item.ReferencedSOPInstanceUID = str(header.get("SOPInstanceUID", ""))
+    purpose = _code("121322", "DCM", "Source image for image processing operation")
+    item.PurposeOfReferenceCodeSequence = [purpose]
+    return item
+
+
+def _equipment(by: str, made: datetime) -> Dataset:
+    item = Dataset()
+    item.PurposeOfReferenceCodeSequence = [_code("109103", "DCM", "Modifying Equipment")]
+    item.Manufacturer = "mapdiff"
+    item.ManufacturerModelName = "mapdiff"
+    item.SoftwareVersions = by[:64]
+    item.ContributionDateTime = made.strftime("%Y%m%d%H%M%S.%f")
+    item.ContributionDescription = "PET denoising, research use only"
+    return item
+
+
+def _with_meta(dataset: Dataset) -> Dataset:
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.ImplementationClassUID = UID("2.25.231946280412768934650221784393210884531")
+    meta.ImplementationVersionName = "MAPDIFF"
+    dataset.file_meta = meta
+    return dataset

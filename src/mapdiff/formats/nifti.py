@@ -1,0 +1,255 @@
+"""NIfTI images (.nii, .nii.gz), with their BIDS-PET sidecar where there is one."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from mapdiff.atomic import check_target, written_aside
+from mapdiff.errors import InputError
+from mapdiff.formats import bids
+from mapdiff.formats.checks import check_shape, check_voxels, facts_warnings
+from mapdiff.volume import UNKNOWN, Acquisition, Volume
+
+ENDINGS = (".nii", ".nii.gz")
+_PET = ("PT", "PET", "")
+
+
+@dataclass(frozen=True)
+class NiftiSource:
+    """What a NIfTI file is written back with.
+
+    Attributes:
+        header: its header.
+        shape: its shape, with the axes of length one that were squeezed away.
+        sidecar: the fields of its sidecar, or None.
+        unit: its unit as read.
+        factor: what its voxels were multiplied with to get that unit (1000 for kBq/mL).
+    """
+
+    header: Any
+    shape: tuple[int, ...]
+    sidecar: dict[str, Any] | None
+    unit: str
+    factor: float
+
+
+def is_nifti(path: Path) -> bool:
+    """Whether the name says NIfTI."""
+    return path.name.lower().endswith(ENDINGS)
+
+
+def read_nifti(path: Path, unit: str | None = None) -> Volume:
+    """Read a NIfTI image; scl_slope is applied, the array is float32.
+
+    Args:
+        path: a .nii or .nii.gz file; `NAME.json` beside it is its BIDS sidecar.
+        unit: "Bq/mL", "kBq/mL" or "SUV", in place of what the file says.
+
+    Raises:
+        InputError: it is not a readable 3D PET image; one line with the cause.
+    """
+    if path.stat().st_size == 0:
+        raise InputError("is empty", path)
+    fields = bids.load_sidecar(path)
+    modality = str((fields or {}).get("Modality", "")).upper()
+    if modality not in _PET:
+        raise InputError(f"is not PET: its sidecar says Modality {modality}", path)
+    array, header, affine, shape, warnings = _load(path)
+    acquisition = bids.acquisition_from_sidecar(fields) if fields is not None else Acquisition()
+    found, factor = _unit(unit, fields, header, path)
+    if factor != 1:
+        array = array * np.float32(factor)
+    warnings += check_voxels(array, path) + facts_warnings(found, acquisition)
+    source = NiftiSource(header, shape, fields, found, factor)
+    return Volume(array, affine, found, acquisition, warnings, source)
+
+
+def _load(path: Path) -> tuple[NDArray[Any], Any, NDArray[np.float64], tuple[int, ...], tuple[str, ...]]:
+    try:
+        image: Any = nib.load(path)
+    except PermissionError:
+        raise InputError("no permission to read it", path) from None
+    except (nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError) as error:
+        raise InputError("is not a NIfTI image, or its header is broken", path) from error
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise InputError("cannot be read: truncated or not a NIfTI image", path) from error
+    if not isinstance(image, nib.nifti1.Nifti1Image):
+        raise InputError(f"is {type(image).__name__}, not NIfTI", path)
+    proxy: Any = image.dataobj
+    kind = np.dtype(proxy.dtype)
+    if kind.fields is not None:
+        raise InputError("is a colour (RGB) image, not PET", path)
+    if kind.kind == "c":
+        raise InputError("has complex voxels, so it is not a PET image", path)
+    shape = tuple(int(n) for n in image.shape)
+    three = check_shape(shape, path)
+    affine = np.asarray(image.affine, dtype=np.float64)
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise InputError("its affine is singular or not finite, so the voxel size is not known", path)
+    warnings = _geometry_warnings(image.header, affine, path)
+    try:
+        array = np.asarray(image.dataobj, dtype=np.float32).reshape(three)
+    except (OSError, EOFError, ValueError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError("is truncated: it holds fewer voxels than its header says", path) from error
+    except MemoryError as error:
+        raise InputError(f"does not fit into memory: {' x '.join(map(str, shape))} voxels", path) from error
+    return array, image.header, affine, shape, warnings
+
+
+def _geometry_warnings(header: Any, affine: NDArray[np.float64], path: Path) -> tuple[str, ...]:
+    """Warn about a missing orientation; refuse a voxel size that the header states in two ways.
+
+    Only pixdim is always there: qform takes its voxel size from it, sform has its own.
+    """
+    codes = int(header["qform_code"]), int(header["sform_code"])
+    zooms = np.asarray(header.get_zooms()[:3], dtype=float)
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    if codes[1] > 0 and not np.allclose(zooms, spacing, rtol=0.01):
+        stated = " x ".join(f"{z:.4g}" for z in zooms)
+        formed = " x ".join(f"{s:.4g}" for s in spacing)
+        raise InputError(f"conflicting spacing: pixdim says {stated} mm, sform {formed} mm", path)
+    if codes == (0, 0):
+        return ("the file tells no orientation (qform and sform codes are 0); left and right are not known",)
+    if codes[0] > 0 and codes[1] > 0 and not np.allclose(header.get_qform(), affine, atol=0.5):
+        return ("qform and sform place the image differently; took sform",)
+    return ()
+
+
+def _unit(asked: str | None, fields: dict[str, Any] | None, header: Any, path: Path) -> tuple[str, float]:
+    """The unit that the call, the sidecar or the header's description tells, in that order."""
+    if asked is not None:
+        named = bids.parse_unit(asked)
+        if named is None:
+            raise InputError(f"'{asked}' is not a unit that is known: give Bq/mL, kBq/mL or SUV")
+        return named
+    stated = (fields or {}).get("Units")
+    if isinstance(stated, str) and (named := bids.parse_unit(stated)):
+        return named
+    words = bytes(header["descrip"]).split(b"\0")[0].decode("ascii", "replace").replace(";", " ").split()
+    found = {named for word in words if (named := bids.parse_unit(word.rsplit("=", 1)[-1].strip(",.()[]")))}
+    return found.pop() if len(found) == 1 else (UNKNOWN, 1.0)
+
+
+def write_nifti(
+    volume: Volume,
+    path: Path,
+    *,
+    description: str | None = None,
+    model: str | None = None,
+    deidentify: bool = False,
+    overwrite: bool = False,
+) -> None:
+    """Write a volume as NIfTI, whole or not at all.
+
+    Data type: float32, or float64 where the source was; never scaled integers, since a processed image does
+    not fit its source's scale. Affine, qform and sform codes, axes of length one and the rest of the header
+    are the source's. The sidecar is written where the source had one or the volume has facts to tell.
+
+    Args:
+        volume: the image.
+        path: a .nii or .nii.gz file.
+        description: goes into the header (79 characters) and the sidecar.
+        model: the model that made the image, for the sidecar's GeneratedBy.
+        deidentify: drop the sidecar's fields that tell who the patient is.
+        overwrite: replace what is there.
+
+    Raises:
+        InputError: `path` is there already, or cannot be written.
+    """
+    source = volume.source if isinstance(volume.source, NiftiSource) else None
+    fields = _sidecar(volume, source, description, model, deidentify)
+    json_path = bids.sidecar_path(path)
+    check_target(path, overwrite)
+    if fields is not None:
+        check_target(json_path, overwrite)
+    image = _image(volume, source, description)
+    with ExitStack() as stack:
+        aside = stack.enter_context(written_aside(path))
+        if fields is not None:
+            json_aside = stack.enter_context(written_aside(json_path))
+            json_aside.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
+        nib.save(image, aside)
+
+
+def _image(volume: Volume, source: NiftiSource | None, description: str | None) -> Any:
+    array = np.asarray(volume.array)
+    dtype: np.dtype[Any] = np.dtype(np.float32)
+    if source is not None:
+        if source.header.get_data_dtype() == np.float64:
+            dtype = np.dtype(np.float64)
+        if source.factor != 1 and volume.unit == source.unit:
+            array = array / source.factor
+        array = array.reshape(source.shape)
+    header: Any = source.header.copy() if source is not None else nib.nifti1.Nifti1Header()  # type: ignore[no-untyped-call]
+    header.set_data_dtype(dtype)
+    # None keeps the codes of the header; nibabel writes its own where the affine is another one.
+    image = type_of(header)(array.astype(dtype), None, header)
+    if source is None:
+        image.set_sform(volume.affine, code=1)
+        image.set_qform(volume.affine, code=1)
+        image.header.set_xyzt_units("mm")
+    else:
+        _place(image, volume.affine, source.header)
+    if description is None and (source is None or source.unit != volume.unit) and volume.unit != UNKNOWN:
+        description = volume.unit
+    if description is not None:
+        image.header["descrip"] = description.encode("ascii", "replace")[:79]
+    image.header["cal_min"] = image.header["cal_max"] = 0
+    return image
+
+
+def type_of(header: Any) -> type:
+    """The image class of a header: NIfTI-1 or NIfTI-2."""
+    return nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
+
+
+def _place(image: Any, affine: NDArray[np.float64], header: Any) -> None:
+    """Give the image its source's qform and sform with their codes; both follow if the affine is another."""
+    codes = int(header["qform_code"]), int(header["sform_code"])
+    if np.allclose(header.get_best_affine(), affine, atol=1e-4):
+        for name in ("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d"):
+            image.header[name] = header[name]
+        for name in ("qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z", "pixdim"):
+            image.header[name] = header[name]
+    else:
+        image.set_sform(affine, code=max(codes[1], 1))
+        image.set_qform(affine, code=max(codes[0], 1))
+    image._affine = image.header.get_best_affine()
+
+
+def _sidecar(
+    volume: Volume, source: NiftiSource | None, description: str | None, model: str | None, deidentify: bool
+) -> dict[str, Any] | None:
+    fields = bids.sidecar(volume)
+    had = source.sidecar if source is not None else None
+    if had is None and len(fields) <= 2 and model is None:  # Modality and Units are no facts of the scan
+        return None
+    if had is not None:
+        fields = had | fields
+    if source is not None and source.factor != 1 and volume.unit == source.unit and had and "Units" in had:
+        fields["Units"] = had["Units"]
+    if deidentify:
+        fields = bids.without_identity(fields)
+    if model is not None:
+        from mapdiff import __version__
+
+        made = {"Name": "mapdiff", "Version": __version__, "Model": model}
+        made |= {"Description": description} if description else {}
+        fields["GeneratedBy"] = [*_list(fields.get("GeneratedBy")), made]
+    elif description is not None:
+        fields["Description"] = description
+    return fields
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

@@ -1,0 +1,413 @@
+"""Standardised uptake values: from a stored voxel to Bq/mL and to SUV by body weight. Pure functions.
+
+SUVbw = c [Bq/mL] * weight [g] / A [Bq], A the injected activity decayed to the time that c is corrected to.
+
+Sources: DICOM PS3.3 C.8.9.1 and C.8.9.4 (PET Series and PET Image modules); the QIBA vendor-neutral SUV
+pseudo-code; Vacha et al., "Comprehensive manual for SUV computation and digital reference objects" (IBSI).
+What the scan does not tell is a UnitError that names the tag, never a guess.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, time, timedelta
+from typing import Any
+
+import numpy as np
+
+from mapdiff.errors import InputError, UnitError
+from mapdiff.volume import UNKNOWN, Acquisition, Volume
+
+DAY_S = 86400.0
+#: Beyond this many half-lives between injection and scan nothing is left to see (0.1 %): the times are wrong.
+MOST_HALF_LIVES = 10.0
+#: A nuclide that lives longer than this (6 h) may be scanned days later: then a time of day is not enough.
+SAME_DAY_HALF_LIFE_S = 6 * 3600.0
+#: Frames of one series agree on its start within this; beyond it their times mean something else.
+START_TOLERANCE_S = 10.0
+
+#: What has to be known for an SUV: the field of Acquisition, how it is called, and where it comes from.
+NEEDED = {
+    "weight_kg": "the body weight (PatientWeight (0010,1030), or --weight)",
+    "injected_activity_bq": "the injected activity (RadionuclideTotalDose (0018,1074), or "
+    "--injected-activity)",
+    "half_life_s": "the half-life (RadionuclideHalfLife (0018,1075))",
+    "uptake_s": "the time from injection to the scan (RadiopharmaceuticalStartDateTime (0018,1078), "
+    "or --injection-time)",
+}
+
+
+@dataclass(frozen=True)
+class FrameTimes:
+    """When the counts of one slice were taken.
+
+    Attributes:
+        acquired: start of its acquisition, AcquisitionDate and AcquisitionTime.
+        reference_s: FrameReferenceTime, seconds after the series' reference time.
+        duration_s: ActualFrameDuration, seconds.
+    """
+
+    acquired: datetime | None = None
+    reference_s: float | None = None
+    duration_s: float | None = None
+
+
+# Body measures ----------------------------------------------------------------------------------------
+
+
+def lean_body_mass(weight_kg: float, height_m: float, sex: str, formula: str = "LBM") -> float:
+    """Lean body mass in kg.
+
+    Args:
+        weight_kg: body weight.
+        height_m: body height.
+        sex: "M", "F", or "O" for the mean of both (IBSI's reference objects).
+        formula: DICOM's SUVType: "LBM" (James as used by Sugawara, Radiology 1999;213:521, 120 for men),
+            "LBMJAMES128" (James, Research on Obesity, 1976, 128 for men) or "LBMJANMA" (Janmahasatian,
+            Clin Pharmacokinet 2005;44:1051).
+    """
+    ratio = (weight_kg / (height_m * 100)) ** 2
+    bmi = weight_kg / height_m**2
+    if formula == "LBMJANMA":
+        men, women = 9270 * weight_kg / (6680 + 216 * bmi), 9270 * weight_kg / (8780 + 244 * bmi)
+    else:
+        men = 1.10 * weight_kg - (128 if formula == "LBMJAMES128" else 120) * ratio
+        women = 1.07 * weight_kg - 148 * ratio
+    return _by_sex(men, women, sex)
+
+
+def ideal_body_weight(height_m: float, sex: str) -> float:
+    """Ideal body weight in kg (Sugawara, Radiology 1999;213:521); sex "O" is the mean of both."""
+    above = height_m * 100 - 152
+    return _by_sex(48.0 + 1.06 * above, 45.5 + 0.91 * above, sex)
+
+
+def body_surface_area(weight_kg: float, height_m: float) -> float:
+    """Body surface area in cm2 (Du Bois and Du Bois, Arch Intern Med 1916;17:863)."""
+    return float(71.84 * weight_kg**0.425 * (height_m * 100) ** 0.725)
+
+
+def _by_sex(men: float, women: float, sex: str) -> float:
+    values = {"M": men, "F": women, "O": (men + women) / 2}
+    if sex not in values:
+        raise UnitError("PatientSex (0010,0040) is none of M, F, O")
+    if values[sex] <= 0:
+        raise UnitError("PatientWeight (0010,1030) and PatientSize (0010,1020) do not fit a human body")
+    return values[sex]
+
+
+def to_body_weight(kind: str, weight_kg: float | None, height_m: float | None, sex: str | None) -> float:
+    """Factor from an SUV of another kind to SUVbw: body weight over the measure that the kind divides by.
+
+    Args:
+        kind: DICOM's SUVType: BW, LBM, LBMJAMES128, LBMJANMA, IBW or BSA.
+        weight_kg: body weight.
+        height_m: body height.
+        sex: "M", "F" or "O".
+
+    Raises:
+        UnitError: what the kind needs is missing, or the kind is not known; the text names the tag.
+    """
+    if kind == "BW":
+        return 1.0
+    if kind not in ("LBM", "LBMJAMES128", "LBMJANMA", "IBW", "BSA"):
+        raise UnitError(f"SUVType (0054,1006) is '{kind}', which is not known")
+    if weight_kg is None:
+        raise UnitError(f"an SUV by {kind} needs PatientWeight (0010,1030)")
+    if height_m is None:
+        raise UnitError(f"an SUV by {kind} needs PatientSize (0010,1020)")
+    if kind == "BSA":
+        return weight_kg * 1000 / body_surface_area(weight_kg, height_m)
+    if sex is None:
+        raise UnitError(f"an SUV by {kind} needs PatientSex (0010,0040)")
+    if kind == "IBW":
+        return weight_kg / ideal_body_weight(height_m, sex)
+    return weight_kg / lean_body_mass(weight_kg, height_m, sex, kind)
+
+
+# Checks of single figures -----------------------------------------------------------------------------
+
+
+def check_weight(weight_kg: float) -> float:
+    """A body weight in kg as it is, if a human can have it (1 to 500 kg).
+
+    Raises:
+        UnitError: it cannot be one.
+    """
+    if not 1 <= weight_kg <= 500:
+        raise UnitError(f"PatientWeight (0010,1030) of {weight_kg:g} kg is absurd")
+    return weight_kg
+
+
+def check_height(height_m: float) -> float:
+    """A body height in m as it is, if a human can have it (0.3 to 2.7 m).
+
+    Raises:
+        UnitError: it cannot be one.
+    """
+    if not 0.3 <= height_m <= 2.7:
+        raise UnitError(f"PatientSize (0010,1020) of {height_m:g} m is absurd")
+    return height_m
+
+
+def check_half_life(half_life_s: float) -> float:
+    """A half-life in seconds as it is, if a PET nuclide can have it (1 minute to 30 days).
+
+    Raises:
+        UnitError: it cannot be one.
+    """
+    if not 60 <= half_life_s <= 30 * DAY_S:
+        raise UnitError(f"RadionuclideHalfLife (0018,1075) of {half_life_s:g} s is absurd")
+    return half_life_s
+
+
+def activity_bq(total_dose: float) -> float:
+    """Injected activity in Bq from RadionuclideTotalDose, which some write in MBq.
+
+    A figure below 20,000 can only be MBq (20 kBq gives no image), one above 100,000 only Bq.
+
+    Raises:
+        UnitError: the figure is no activity that a patient is given, in either unit.
+    """
+    if 0.1 <= total_dose < 2e4:
+        return total_dose * 1e6
+    if 1e5 <= total_dose <= 2e10:
+        return total_dose
+    raise UnitError(f"RadionuclideTotalDose (0018,1074) of {total_dose:g} is absurd in Bq and in MBq")
+
+
+# Times ------------------------------------------------------------------------------------------------
+
+
+def mean_count_time(duration_s: float, half_life_s: float) -> float:
+    """Seconds from a frame's start to the moment whose activity is the frame's mean (PS3.3 C.8.9.4.1.5)."""
+    rate = math.log(2) / half_life_s
+    if rate * duration_s < 1e-9:
+        return duration_s / 2
+    return math.log(rate * duration_s / -math.expm1(-rate * duration_s)) / rate
+
+
+def series_starts(frames: Sequence[FrameTimes], half_life_s: float | None) -> list[datetime]:
+    """The series' reference time as each frame tells it: its mean count time minus its FrameReferenceTime."""
+    starts = []
+    for frame in frames:
+        if frame.acquired is None or frame.reference_s is None or frame.duration_s is None or not half_life_s:
+            return []
+        ahead = mean_count_time(frame.duration_s, half_life_s) - frame.reference_s
+        starts.append(frame.acquired + timedelta(seconds=ahead))
+    return starts
+
+
+def start_reference(
+    series: datetime | None,
+    private: datetime | None,
+    frames: Sequence[FrameTimes],
+    half_life_s: float | None,
+) -> datetime:
+    """The time that images with DecayCorrection START are corrected to.
+
+    SeriesTime, unless it is later than an acquisition: then it was rewritten after the scan, and the
+    maker's private scan time counts (QIBA), else the start on which all frames agree (IBSI), else the one
+    acquisition time that all slices share (PS3.3 C.8.9.1.1.5).
+
+    Args:
+        series: SeriesDate and SeriesTime.
+        private: the maker's own scan date-time, such as GE's (0009,100D).
+        frames: times of each slice.
+        half_life_s: the nuclide's half-life; frames without it tell nothing.
+
+    Raises:
+        UnitError: none of these is there; the text names the tags.
+    """
+    acquired = [frame.acquired for frame in frames if frame.acquired is not None]
+    if series is not None and acquired and series <= min(acquired):
+        return series
+    if private is not None:
+        return private
+    if series is not None and not acquired:
+        return series
+    if not acquired:
+        raise UnitError("SeriesTime (0008,0031) and AcquisitionTime (0008,0032) are missing")
+    starts = series_starts(frames, half_life_s)
+    if starts and (max(starts) - min(starts)).total_seconds() <= START_TOLERANCE_S:
+        return min(starts)
+    if len(acquired) == len(frames) and min(acquired) == max(acquired):
+        return acquired[0]
+    raise UnitError(
+        "SeriesTime (0008,0031) is missing or later than AcquisitionTime (0008,0032), and FrameReferenceTime "
+        "(0054,1300) with ActualFrameDuration (0018,1242) does not tell when the scan began"
+    )
+
+
+def decay_to_reference(frame: FrameTimes, reference: datetime, half_life_s: float) -> float:
+    """Factor that corrects a slice with DecayCorrection NONE from its mean count time to `reference`.
+
+    Raises:
+        UnitError: the slice's AcquisitionTime or ActualFrameDuration is missing.
+    """
+    if frame.acquired is None:
+        raise UnitError("DecayCorrection is NONE and AcquisitionTime (0008,0032) is missing")
+    if frame.duration_s is None:
+        raise UnitError("DecayCorrection is NONE and ActualFrameDuration (0018,1242) is missing")
+    after = (frame.acquired - reference).total_seconds() + mean_count_time(frame.duration_s, half_life_s)
+    return float(2.0 ** (after / half_life_s))
+
+
+def uptake_time(
+    reference: datetime, start: datetime | None, start_time: time | None, half_life_s: float
+) -> tuple[float, str | None]:
+    """Seconds from injection to `reference`, and a warning if the dates had to be doubted.
+
+    The start's date-time counts; its time alone means the same day, or the day before if it is later than
+    the reference. Dates that de-identification has shifted apart leave the times of day to go by.
+
+    Args:
+        reference: the time that the image is decay corrected to.
+        start: RadiopharmaceuticalStartDateTime.
+        start_time: RadiopharmaceuticalStartTime.
+        half_life_s: the nuclide's half-life.
+
+    Raises:
+        UnitError: both are missing, or no reading of them gives a scan within MOST_HALF_LIVES.
+    """
+    if start is None and start_time is None:
+        raise UnitError(
+            "RadiopharmaceuticalStartDateTime (0018,1078) and RadiopharmaceuticalStartTime (0018,1072) "
+            "are missing"
+        )
+    most = MOST_HALF_LIVES * half_life_s
+    if start is not None:
+        seconds = (reference - start).total_seconds()
+        if 0 <= seconds <= most:
+            return seconds, None
+        start_time = start.time()
+    assert start_time is not None
+    if half_life_s > SAME_DAY_HALF_LIFE_S:
+        raise UnitError(
+            "RadiopharmaceuticalStartDateTime (0018,1078) is missing or does not fit the scan, and a time of "
+            "day is not enough for a nuclide that lives for days"
+        )
+    seconds = (reference - datetime.combine(reference.date(), start_time)).total_seconds() % DAY_S
+    if seconds > most:
+        raise UnitError(
+            "the injection (RadiopharmaceuticalStartDateTime (0018,1078) or StartTime (0018,1072)) is later "
+            "than the scan"
+        )
+    note = None if start is None else "dates of injection and scan do not fit together; took the times of day"
+    return seconds, note
+
+
+# SUV --------------------------------------------------------------------------------------------------
+
+
+def suv_factor(weight_kg: float, injected_bq: float, uptake_s: float, half_life_s: float) -> float:
+    """Factor from Bq/mL to SUVbw: weight in g over the activity left at the image's reference time."""
+    return float(weight_kg * 1000 / (injected_bq * 2.0 ** (-uptake_s / half_life_s)))
+
+
+def completed(acquisition: Acquisition) -> Acquisition:
+    """The acquisition with its SUV factor computed from its facts; it stays as it is without them."""
+    facts = (
+        acquisition.weight_kg,
+        acquisition.injected_activity_bq,
+        acquisition.uptake_s,
+        acquisition.half_life_s,
+    )
+    weight, activity, uptake, half_life = facts
+    if weight is None or activity is None or uptake is None or half_life is None:
+        return acquisition
+    return replace(acquisition, suv_per_bqml=suv_factor(weight, activity, uptake, half_life))
+
+
+def convert(volume: Volume, unit: str) -> Volume:
+    """The image in `unit`, float32; its own unit gives the same voxels.
+
+    Raises:
+        UnitError: the image's unit or a figure that the conversion needs is not known; the text names it.
+    """
+    if unit not in ("Bq/mL", "SUV", UNKNOWN):
+        raise UnitError(f"there is no unit '{unit}': give Bq/mL or SUV")
+    if unit == volume.unit:
+        return replace(volume, array=np.asarray(volume.array, dtype=np.float32))
+    if UNKNOWN in (volume.unit, unit):
+        reason = volume.acquisition.missing.get("unit", "the unit of its voxels is not told; give --unit")
+        raise UnitError(f"no {unit} image: {reason}")
+    factor = volume.acquisition.suv_per_bqml
+    if factor is None:
+        raise UnitError(f"no {unit} image: {what_is_missing(volume.acquisition)}")
+    scale = factor if unit == "SUV" else 1 / factor
+    return replace(volume, array=np.asarray(volume.array, dtype=np.float32) * np.float32(scale), unit=unit)
+
+
+def what_is_missing(acquisition: Acquisition) -> str:
+    """In one line, why there is no SUV factor."""
+    reasons = [acquisition.missing[name] for name in NEEDED if name in acquisition.missing]
+    reasons = list(dict.fromkeys(reasons))
+    if not reasons:
+        absent = [text for name, text in NEEDED.items() if getattr(acquisition, name) is None]
+        reasons = ["the scan does not tell " + ", ".join(absent)]
+    return "; ".join(reasons)
+
+
+def with_supplied(
+    volume: Volume,
+    *,
+    weight_kg: float | None = None,
+    injected_activity_bq: float | None = None,
+    injection_time: str | None = None,
+    uptake_s: float | None = None,
+    half_life_s: float | None = None,
+) -> Volume:
+    """The scan with figures that the user gives in place of the header's; their names are in `supplied`.
+
+    An image that is stored as SUV keeps its values (its file used the header's figures) and says so.
+
+    Args:
+        volume: the scan.
+        weight_kg: body weight, kg.
+        injected_activity_bq: activity at the time of injection, Bq.
+        injection_time: time of day of the injection, "HH:MM" or "HH:MM:SS".
+        uptake_s: seconds from injection to the time that the image is decay corrected to.
+        half_life_s: the nuclide's half-life, seconds.
+
+    Raises:
+        UnitError: a figure is absurd, or the injection time is given and the scan's own time is not known.
+    """
+    acquisition = volume.acquisition
+    given: dict[str, Any] = {}
+    if weight_kg is not None:
+        given["weight_kg"] = check_weight(weight_kg)
+    if injected_activity_bq is not None:
+        if not 1e5 <= injected_activity_bq <= 2e10:
+            raise UnitError(f"an injected activity of {injected_activity_bq / 1e6:g} MBq is absurd")
+        given["injected_activity_bq"] = injected_activity_bq
+    if half_life_s is not None:
+        given["half_life_s"] = check_half_life(half_life_s)
+    if injection_time is not None:
+        if acquisition.reference_clock_s is None:
+            raise UnitError("an injection time needs the time of the scan, which the file does not tell")
+        uptake_s = (acquisition.reference_clock_s - _clock_seconds(injection_time)) % DAY_S
+    if uptake_s is not None:
+        half_life = given.get("half_life_s", acquisition.half_life_s)
+        if uptake_s < 0 or (half_life and uptake_s > MOST_HALF_LIVES * half_life):
+            raise UnitError(f"an uptake time of {uptake_s / 60:.0f} minutes is absurd for this nuclide")
+        given["uptake_s"] = uptake_s
+    if not given:
+        return volume
+    missing = {name: reason for name, reason in acquisition.missing.items() if name not in given}
+    supplied = tuple(dict.fromkeys((*acquisition.supplied, *given)))
+    acquisition = completed(replace(acquisition, **given, missing=missing, supplied=supplied))
+    warnings = volume.warnings
+    if volume.unit == "SUV":
+        warnings += ("the image is stored as SUV: the supplied figures change none of its values",)
+    return replace(volume, acquisition=acquisition, warnings=warnings)
+
+
+def _clock_seconds(text: str) -> float:
+    try:
+        clock = time.fromisoformat(text.strip())
+    except ValueError:
+        raise InputError(f"'{text}' is not a time of day such as 09:41 or 09:41:30") from None
+    return clock.hour * 3600 + clock.minute * 60 + clock.second + clock.microsecond * 1e-6
