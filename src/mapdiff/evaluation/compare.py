@@ -1,0 +1,126 @@
+"""Every figure of a prediction against a reference."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from mapdiff.body import body_mask
+from mapdiff.errors import InputError, UnitError
+from mapdiff.evaluation import metrics
+from mapdiff.evaluation.lesions import lesion_figures
+from mapdiff.evaluation.masks import LesionMask, same_grid
+from mapdiff.evaluation.metrics import GAUSSIAN, UDPET, UNIFORM, Figure
+from mapdiff.volume import UNKNOWN, Array, Volume
+
+
+def compare(prediction: Volume, reference: Volume, lesions: LesionMask | None = None) -> list[Figure]:
+    """All figures, in SUV where both images can be had in it, otherwise in the unit both are stored in.
+
+    Args:
+        prediction: the image to be judged.
+        reference: the image it is judged by, on the same grid.
+        lesions: masks on that grid.
+
+    Returns:
+        Figures over the whole volume and inside the reference's body in our convention, the challenge's
+        (udpet), Yu and Gong's (only in SUV), and those of the lesions. SSIM is left out of a volume that is
+        thinner than its window.
+
+    Raises:
+        InputError: the grids differ, or the units cannot be reconciled.
+    """
+    if not same_grid(reference.shape, reference.affine, prediction.shape, prediction.affine):
+        raise InputError(
+            f"prediction and reference are not on one grid: {_grid(prediction)} against {_grid(reference)}"
+        )
+    prediction, reference, remark = common_unit(prediction, reference)
+    x, y, unit = prediction.array, reference.array, reference.unit
+    figures = _volume_figures(x, y, unit) + _body_figures(x, y, reference)
+    figures += _other_conventions(x, y, unit)
+    if lesions is not None:
+        figures += lesion_figures(prediction, reference, lesions)
+    return [replace(figure, convention=f"{figure.convention}; {remark}") for figure in figures]
+
+
+def _volume_figures(x: Array, y: Array, unit: str) -> list[Figure]:
+    figures = [metrics.psnr(x, y, unit=unit)]
+    if _thick_enough(y, GAUSSIAN):
+        figures.append(metrics.ssim(x, y, unit=unit))
+    return [
+        *figures,
+        metrics.nmae(x, y, unit=unit),
+        metrics.nrmse(x, y, unit=unit),
+        metrics.total_activity_bias(x, y, unit=unit),
+    ]
+
+
+def _body_figures(x: Array, y: Array, reference: Volume) -> list[Figure]:
+    body = body_mask(y, reference.spacing)
+    unit = reference.unit
+    figures = [
+        metrics.psnr(x, y, mask=body, region="body", unit=unit),
+        metrics.nmae(x, y, mask=body, region="body", unit=unit),
+        metrics.nrmse(x, y, mask=body, region="body", unit=unit),
+        metrics.total_activity_bias(x, y, mask=body, region="body", unit=unit),
+    ]
+    return [replace(f, convention=f"{f.convention}; body found from the reference") for f in figures]
+
+
+def _other_conventions(x: Array, y: Array, unit: str) -> list[Figure]:
+    figures = [metrics.psnr(x, y, unit=unit, protocol=UDPET), metrics.nrmse_udpet(x, y, unit=unit)]
+    if _thick_enough(y, UNIFORM):
+        figures.append(metrics.ssim_udpet(x, y))
+        if unit == "SUV":
+            figures += metrics.yu_gong(x, y)
+    return figures
+
+
+def _thick_enough(array: Array, window: metrics.Window) -> bool:
+    return bool(min(array.shape) > 2 * window.radius)
+
+
+def common_unit(prediction: Volume, reference: Volume) -> tuple[Volume, Volume, str]:
+    """Both images in one unit, and how that was done, in words.
+
+    SUV where each header gives it; where only one of two Bq/mL images tells its factor, that factor serves
+    both; else the unit both are stored in.
+
+    Raises:
+        InputError: the stored units differ and one cannot be had in SUV.
+    """
+    factors = [_suv_factor(volume) for volume in (prediction, reference)]
+    if None not in factors:
+        return prediction.to("SUV"), reference.to("SUV"), "SUV by body weight"
+    if prediction.unit != reference.unit:
+        raise InputError(
+            f"the prediction is in {prediction.unit} and the reference in {reference.unit}, and not both can "
+            "be had in SUV; give both in one unit"
+        )
+    told = next((factor for factor in factors if factor is not None), None)
+    if told is None:
+        what = "of unknown unit" if reference.unit == UNKNOWN else f"in {reference.unit}, SUV not known"
+        return prediction, reference, f"voxels as stored, {what}"
+    whose = "prediction's" if factors[0] is not None else "reference's"
+    both = [
+        replace(volume, array=volume.array * np.float32(told), unit="SUV")
+        for volume in (prediction, reference)
+    ]
+    return both[0], both[1], f"SUV by body weight, both by the {whose} header"
+
+
+def _suv_factor(volume: Volume) -> float | None:
+    """What one unit of the image is in SUV; None where the header does not tell."""
+    one = replace(volume, array=volume.array[:1, :1, :1] * 0 + 1)
+    try:
+        return float(one.to("SUV").array.item())
+    except UnitError:
+        return None
+
+
+def _grid(volume: Volume) -> str:
+    size = " x ".join(map(str, volume.shape))
+    step = " x ".join(f"{length:.3f}" for length in volume.spacing)
+    start = ", ".join(f"{place:.1f}" for place in volume.affine[:3, 3])
+    return f"{size} voxels of {step} mm from ({start})"

@@ -1,0 +1,115 @@
+"""Contours of a DICOM RTSTRUCT as masks on a scan's grid."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapdiff.errors import InputError
+from mapdiff.evaluation.masks import Lesion, cut
+
+#: A contour is parallel to the slices if it leaves its plane by no more than this, in slices.
+FLATNESS = 0.25
+
+Points = NDArray[np.float64]
+
+
+def lesions_from_rtstruct(
+    dataset: Any, shape: tuple[int, int, int], affine: NDArray[np.float64]
+) -> tuple[list[Lesion], list[str]]:
+    """Rasterise every ROI with closed planar contours.
+
+    A voxel belongs to a ROI if its centre lies inside an odd number of the slice's contours, so that holes
+    stay open. Each slice takes the contours of the plane nearest to it, up to half the distance between the
+    ROI's planes, so contours drawn on coarser slices than the scan's fill the slices between.
+
+    Args:
+        dataset: pydicom dataset of an RT Structure Set.
+        shape: the scan's voxels along i, j, k.
+        affine: the scan's, to RAS+ mm.
+
+    Returns:
+        The lesions that have voxels, and notes on what was left out.
+
+    Raises:
+        InputError: contours run across the scan's slices.
+    """
+    names = {int(roi.ROINumber): str(roi.ROIName) for roi in dataset.get("StructureSetROISequence") or []}
+    to_voxels = np.linalg.inv(affine) @ np.diag([-1.0, -1.0, 1.0, 1.0])  # DICOM's LPS to RAS first
+    lesions, notes = [], []
+    for roi in dataset.get("ROIContourSequence") or []:
+        name = names.get(int(roi.ReferencedROINumber), f"ROI {roi.ReferencedROINumber}")
+        contours = []
+        for contour in roi.get("ContourSequence") or []:
+            if contour.ContourGeometricType == "CLOSED_PLANAR":
+                points = np.asarray(contour.ContourData, np.float64).reshape(-1, 3)
+                contours.append(points @ to_voxels[:3, :3].T + to_voxels[:3, 3])
+        if not contours:
+            notes.append(f"{name} has no closed planar contour and is left out")
+            continue
+        lesion = cut(name, rasterise(contours, shape, name))
+        if lesion is None:
+            notes.append(f"{name} encloses no voxel of the scan and is left out")
+        else:
+            lesions.append(lesion)
+    return lesions, notes
+
+
+def rasterise(contours: list[Points], shape: tuple[int, int, int], name: str = "ROI") -> NDArray[np.bool_]:
+    """A mask from planar contours in voxel coordinates.
+
+    Args:
+        contours: each (N, 3), voxel coordinates i, j, k (a voxel's centre is at whole numbers), all in planes
+            of one index axis.
+        shape: of the mask.
+        name: for the error's text.
+
+    Returns:
+        True inside, of the shape given.
+
+    Raises:
+        InputError: a contour is not parallel to the planes of one index axis.
+    """
+    thickness = np.array([np.ptp(points, axis=0) for points in contours]).max(axis=0)
+    axis = int(thickness.argmin())
+    if thickness[axis] > FLATNESS:
+        raise InputError(f"the contours of {name} are not parallel to the scan's slices")
+    planes: dict[float, NDArray[np.bool_]] = {}
+    across = [other for other in range(3) if other != axis]
+    size = (shape[across[0]], shape[across[1]])
+    for points in contours:
+        position = round(float(points[:, axis].mean()), 2)
+        inside = polygon(points[:, across], size)
+        planes[position] = planes[position] ^ inside if position in planes else inside
+    positions = np.array(sorted(planes))
+    gaps = np.diff(positions)
+    reach = 0.5 * max(1.0, float(np.median(gaps)) if gaps.size else 1.0) + 0.05
+    mask = np.zeros(shape, bool)
+    for number in range(shape[axis]):
+        nearest = positions[np.abs(positions - number).argmin()]
+        if abs(nearest - number) <= reach:
+            mask[(slice(None),) * axis + (number,)] = planes[float(nearest)]
+    return mask
+
+
+def polygon(points: Points, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Pixels whose centre lies inside a polygon, by the even-odd rule.
+
+    Args:
+        points: (N, 2), pixel coordinates; the last joins the first.
+        shape: pixels along the two axes.
+    """
+    inside = np.zeros(shape, bool)
+    if len(points) < 3:
+        return inside
+    after = np.roll(points, -1, axis=0)
+    low = max(0, int(np.floor(points[:, 0].min())))
+    columns = np.arange(shape[1])
+    for row in range(low, min(shape[0], int(np.ceil(points[:, 0].max())) + 1)):
+        crossing = (points[:, 0] <= row) != (after[:, 0] <= row)
+        a, b = points[crossing], after[crossing]
+        at = a[:, 1] + (row - a[:, 0]) / (b[:, 0] - a[:, 0]) * (b[:, 1] - a[:, 1])
+        inside[row] = (at[:, None] > columns).sum(axis=0) % 2 == 1
+    return inside

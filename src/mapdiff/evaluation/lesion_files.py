@@ -1,0 +1,174 @@
+"""Read lesions from an RTSTRUCT, a DICOM SEG or a NIfTI mask onto a scan's grid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapdiff.errors import InputError
+from mapdiff.evaluation.contours import lesions_from_rtstruct
+from mapdiff.evaluation.masks import Lesion, LesionMask, aligned, cut, from_labels, pull, same_grid
+from mapdiff.volume import Array, Volume
+
+RTSTRUCT_CLASS = "1.2.840.10008.5.1.4.1.1.481.3"
+SEG_CLASS = "1.2.840.10008.5.1.4.1.1.66.4"
+
+
+def read_lesions(path: str | Path, scan: Volume) -> LesionMask:
+    """Lesions on the grid of a scan.
+
+    Args:
+        path: an RTSTRUCT or SEG file, or a NIfTI mask (.nii, .nii.gz): its labels above 0 are lesions; with
+            only one label, each connected piece is one.
+        scan: the scan whose grid is wanted.
+
+    Returns:
+        One lesion or more, with notes on resampling and on what was left out.
+
+    Raises:
+        InputError: the file is none of these, or holds no lesion inside the scan.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError("is not there" if not path.exists() else "is a folder; give the file itself", path)
+    try:
+        if path.name.lower().endswith((".nii", ".nii.gz")):
+            lesions, notes = _from_nifti(path, scan)
+        else:
+            lesions, notes = _from_dicom(path, scan)
+    except InputError as error:
+        raise error if error.path is not None else InputError(error.cause, path) from error
+    if not lesions:
+        why = f" ({'; '.join(notes)})" if notes else ""
+        raise InputError(f"holds no lesion inside the scan{why}", path)
+    return LesionMask(scan.shape, scan.affine, tuple(_unique(lesions)), tuple(notes))
+
+
+def _unique(lesions: list[Lesion]) -> list[Lesion]:
+    """Names that are there twice get a number."""
+    seen: dict[str, int] = {}
+    out = []
+    for lesion in lesions:
+        seen[lesion.name] = seen.get(lesion.name, 0) + 1
+        count = seen[lesion.name]
+        out.append(lesion if count == 1 else Lesion(f"{lesion.name} ({count})", lesion.box, lesion.mask))
+    return out
+
+
+def _from_nifti(path: Path, scan: Volume) -> tuple[list[Lesion], list[str]]:
+    import nibabel as nib
+
+    try:
+        image: Any = nib.load(path)
+        labels = np.asarray(image.dataobj)
+    except Exception as error:
+        raise InputError(f"cannot be read as NIfTI ({error})") from error
+    while labels.ndim > 3 and labels.shape[-1] == 1:
+        labels = labels[..., 0]
+    if labels.ndim != 3:
+        raise InputError(f"a mask needs three axes, this one has shape {labels.shape}")
+    if not np.isfinite(labels).all():
+        raise InputError("a mask cannot have voxels that are not finite numbers")
+    affine = np.asarray(image.affine, np.float64)
+    if same_grid(scan.shape, scan.affine, labels.shape, affine):
+        return from_labels(labels), []
+    # Labels are found before resampling, so that a small piece cannot break in two.
+    lesions, notes = [], []
+    if not aligned(labels.shape, affine, scan.affine):
+        notes.append("the mask was resampled onto the scan's grid (nearest neighbour)")
+    for lesion in from_labels(labels):
+        moved = affine.copy()
+        moved[:3, 3] = affine[:3, :3] @ [s.start for s in lesion.box] + affine[:3, 3]
+        part, offset = pull(lesion.mask, moved, scan.shape, scan.affine)
+        found = cut(lesion.name, part, offset)
+        if found is not None:
+            lesions.append(found)
+        else:
+            notes.append(f"{lesion.name} has no voxel in the scan and is left out")
+    return lesions, notes
+
+
+def _from_dicom(path: Path, scan: Volume) -> tuple[list[Lesion], list[str]]:
+    import pydicom
+
+    try:
+        dataset = pydicom.dcmread(path)
+    except Exception as error:
+        raise InputError("is no RTSTRUCT, DICOM SEG or NIfTI mask") from error
+    kind = str(dataset.get("SOPClassUID", ""))
+    if kind == RTSTRUCT_CLASS:
+        return lesions_from_rtstruct(dataset, scan.shape, scan.affine)
+    if kind == SEG_CLASS:
+        return _from_seg(dataset, scan)
+    raise InputError(f"is DICOM {dataset.get('Modality', 'of unknown kind')}, not an RTSTRUCT or SEG")
+
+
+def _from_seg(dataset: Any, scan: Volume) -> tuple[list[Lesion], list[str]]:
+    """Every segment of a DICOM SEG; fractional ones from one half up."""
+    frames = np.asarray(dataset.pixel_array)
+    frames = frames[None] if frames.ndim == 2 else frames
+    if dataset.get("SegmentationType") == "FRACTIONAL":
+        frames = frames >= 0.5 * float(dataset.get("MaximumFractionalValue", 255))
+    by_segment: dict[int, list[int]] = {}
+    for number, groups in enumerate(dataset.PerFrameFunctionalGroupsSequence):
+        segment = int(_group(dataset, groups, "SegmentIdentificationSequence").ReferencedSegmentNumber)
+        by_segment.setdefault(segment, []).append(number)
+    names = {int(s.SegmentNumber): str(s.SegmentLabel) for s in dataset.SegmentSequence}
+    lesions, notes, resampled = [], [], False
+    for segment, numbers in sorted(by_segment.items()):
+        name = names.get(segment, f"segment {segment}")
+        mask, affine = _segment(dataset, frames, numbers)
+        part, offset = pull(mask, affine, scan.shape, scan.affine)
+        resampled = resampled or not aligned(mask.shape, affine, scan.affine)
+        lesion = cut(name, part, offset)
+        if lesion is None:
+            notes.append(f"{name} has no voxel in the scan and is left out")
+        else:
+            lesions.append(lesion)
+    if resampled:
+        notes.append("the segmentation was resampled onto the scan's grid (nearest neighbour)")
+    return lesions, notes
+
+
+def _group(dataset: Any, frame: Any, name: str) -> Any:
+    """A functional group of a frame, or the one shared by all frames."""
+    shared = (dataset.get("SharedFunctionalGroupsSequence") or [{}])[0]
+    found = frame.get(name) or shared.get(name)
+    if not found:
+        raise InputError(f"the segmentation's frames have no {name}")
+    return found[0]
+
+
+def _segment(
+    dataset: Any, frames: Array, numbers: list[int]
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """One segment's frames as a volume (column, row, plane), with the affine to RAS+ mm."""
+    groups = [dataset.PerFrameFunctionalGroupsSequence[number] for number in numbers]
+    measures = _group(dataset, groups[0], "PixelMeasuresSequence")
+    orientation = np.array(
+        _group(dataset, groups[0], "PlaneOrientationSequence").ImageOrientationPatient, np.float64
+    )
+    corners = np.array(
+        [_group(dataset, frame, "PlanePositionSequence").ImagePositionPatient for frame in groups], np.float64
+    )
+    normal = np.cross(orientation[:3], orientation[3:])
+    depth = corners @ normal
+    levels = np.unique(np.round(depth, 2))
+    gaps = np.diff(levels)
+    told = measures.get("SpacingBetweenSlices") or measures.get("SliceThickness")
+    # Empty frames are often left out, so the smallest gap is the slices' distance only where none is told.
+    distance = float(told) if told else float(gaps.min()) if gaps.size else 1.0
+    places = np.rint((depth - depth.min()) / distance).astype(int)
+    mask = np.zeros((frames.shape[2], frames.shape[1], int(places.max()) + 1), bool)
+    for number, place in zip(numbers, places, strict=True):
+        mask[:, :, place] |= frames[number].T > 0
+    row_step, column_step = (float(step) for step in measures.PixelSpacing)
+    affine = np.eye(4)
+    affine[:3, 0] = orientation[:3] * column_step
+    affine[:3, 1] = orientation[3:] * row_step
+    affine[:3, 2] = normal * distance
+    affine[:3, 3] = corners[int(depth.argmin())]
+    return mask, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
