@@ -1,0 +1,90 @@
+"""`mapdiff info`: what a scan is, before anything is done with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from mapdiff.volume import Volume
+
+
+def info(
+    file: Annotated[Path, typer.Argument(help="NIfTI file, or folder or .zip of a DICOM PET series.")],
+    series: Annotated[
+        str | None,
+        typer.Option(help="Which of several DICOM series: number, UID or a part of its description."),
+    ] = None,
+    unit: Annotated[
+        str | None,
+        typer.Option(help="Unit of the voxels where the file does not tell: Bq/mL, kBq/mL or SUV."),
+    ] = None,
+    weight: Annotated[float | None, typer.Option(help="Body weight in kg, in place of the header's.")] = None,
+    injected_activity: Annotated[
+        float | None, typer.Option(help="Injected activity in MBq, in place of the header's.")
+    ] = None,
+    injection_time: Annotated[
+        str | None, typer.Option(help="Time of injection, HH:MM or HH:MM:SS, in place of the header's.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of lines.")] = False,
+) -> None:
+    """Tell what a scan is: format, grid, unit, tracer, SUV factor, scanner, and what is odd about it.
+
+    Nothing that tells who the patient is gets printed.
+    """
+    from json import dumps
+
+    from mapdiff.formats import read
+    from mapdiff.suv import with_supplied
+
+    volume = with_supplied(
+        read(file, series=series, unit=unit),
+        weight_kg=weight,
+        injected_activity_bq=None if injected_activity is None else injected_activity * 1e6,
+        injection_time=injection_time,
+    )
+    facts = _facts(volume)
+    if json:
+        print(dumps(facts, indent=2))
+        return
+    for name, value in facts.items():
+        if name == "warnings":
+            for warning in value:
+                print(f"warning: {warning}")
+        elif value is not None:
+            print(f"{name.replace('_', ' ')}: {_text(value)}")
+
+
+def _facts(volume: Volume) -> dict[str, Any]:
+    from mapdiff.formats.dicom_in import DicomSource
+
+    facts = volume.acquisition
+    activity, uptake = facts.injected_activity_bq, facts.uptake_s
+    return {
+        "format": "DICOM series" if isinstance(volume.source, DicomSource) else "NIfTI",
+        "grid": list(volume.shape),
+        "spacing_mm": [round(mm, 4) for mm in volume.spacing],
+        "unit": volume.unit,
+        "stored_as": facts.stored_as,
+        "lowest": float(volume.array.min()),
+        "highest": float(volume.array.max()),
+        "tracer": facts.tracer,
+        "nuclide": facts.nuclide,
+        "half_life_s": facts.half_life_s,
+        "injected_activity_MBq": None if activity is None else round(activity / 1e6, 3),
+        "uptake_min": None if uptake is None else round(uptake / 60, 2),
+        "weight_kg": facts.weight_kg,
+        "SUV_per_Bq_per_mL": facts.suv_per_bqml,
+        "seconds_per_bed": facts.frame_s,
+        "scanner": " ".join(word for word in (facts.manufacturer, facts.model) if word) or None,
+        "supplied_by_user": list(facts.supplied) or None,
+        "warnings": list(volume.warnings),
+    }
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return " x ".join(f"{n:g}" if isinstance(n, int | float) else str(n) for n in value)
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
