@@ -66,6 +66,23 @@ def test_mask_does_not_care_how_hot_the_bladder_is():
     assert dice(body_mask(image, spacing), body) > 0.93
 
 
+def test_legs_are_kept_and_specks_are_not():
+    image = np.full((60, 40, 60), 0.01, np.float32)
+    image[8:25, 8:32, 5:55], image[38:50, 10:30, 5:55] = 1.0, 1.0  # two legs that do not touch
+    image[55:57, 3:5, 30:32] = 5.0  # the tracer's line, say
+    mask = body_mask(image, (4.0, 4.0, 4.0))
+    assert mask[16, 20, 30]
+    assert mask[44, 20, 30]
+    assert not mask[54:].any()
+
+
+def test_a_cold_hole_within_the_body_is_filled():
+    image = np.full((40, 40, 40), 0.01, np.float32)
+    image[5:35, 5:35, 5:35] = 1.0
+    image[14:26, 14:26, 14:26] = 0.0
+    assert body_mask(image, (4.0, 4.0, 4.0))[20, 20, 20]
+
+
 def test_real_body_has_a_patients_volume(real):
     mask = body_mask(real, SPACING)
     assert 40 < mask.sum() * np.prod(SPACING) / 1e6 < 75  # neck to thigh, in litres

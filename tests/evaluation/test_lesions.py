@@ -142,6 +142,12 @@ def test_polygon_is_the_even_odd_rule():
     inside = polygon(np.array([[1.5, 2.5], [1.5, 6.5], [4.5, 6.5], [4.5, 2.5]]), (8, 9))
     assert inside.sum() == 3 * 4
     assert inside[2:5, 3:7].all()
+    on_centres = [
+        polygon(np.array(c), (6, 6))
+        for c in ([[1, 1], [1, 3], [3, 3], [3, 1.0]], [[1, 3], [1, 5], [3, 5], [3, 3.0]])
+    ]
+    assert [half.sum() for half in on_centres] == [4, 4]  # a voxel on the border of two belongs to one
+    assert not (on_centres[0] & on_centres[1]).any()
     bow_tie = polygon(np.array([[0, 0], [10, 10], [10, 0], [0, 10.0]]), (11, 11))
     assert bow_tie[2, 5]
     assert not bow_tie[5, 2]
@@ -195,7 +201,7 @@ def test_oblique_contours_are_refused():
     [
         np.diag([-2.0, -2.0, 3.0, 1.0]),
         np.array([[0, 0, 3.0, -40], [-2.0, 0, 0, 55], [0, -2.0, 0, 7], [0, 0, 0, 1]]),
-        np.diag([2.0, 2.0, -3.0, 1.0]),
+        np.diag([2.0, 2.5, -3.0, 1.0]),
     ],
 )
 def test_rtstruct_and_seg_give_one_mask_in_any_orientation(tmp_path, affine):

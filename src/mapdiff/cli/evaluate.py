@@ -37,6 +37,7 @@ def evaluate(
 
     from mapdiff import __version__
     from mapdiff.atomic import check_target
+    from mapdiff.errors import InputError
     from mapdiff.evaluation.compare import compare
     from mapdiff.evaluation.lesion_files import read_lesions
     from mapdiff.evaluation.tables import figures_json, figures_table, write_json
@@ -47,7 +48,10 @@ def evaluate(
     judged = read(prediction, series=series)
     true = read(reference, series=series)
     masks = None if lesions is None else read_lesions(lesions, true)
-    figures = compare(judged, true, masks)
+    try:
+        figures = compare(judged, true, masks)
+    except InputError as error:
+        raise InputError(error.cause, prediction) from error
     warnings = [
         *(f"{prediction.name}: {text}" for text in judged.warnings),
         *(f"{reference.name}: {text}" for text in true.warnings),

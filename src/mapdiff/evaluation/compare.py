@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -82,32 +83,44 @@ def _thick_enough(array: Array, window: metrics.Window) -> bool:
 
 
 def common_unit(prediction: Volume, reference: Volume) -> tuple[Volume, Volume, str]:
-    """Both images in one unit, and how that was done, in words.
-
-    SUV where each header gives it; where only one of two Bq/mL images tells its factor, that factor serves
-    both; else the unit both are stored in.
+    """Both images in one unit, and how that was done, in words (`common_factors`).
 
     Raises:
         InputError: the stored units differ and one cannot be had in SUV.
     """
-    factors = [_suv_factor(volume) for volume in (prediction, reference)]
-    if None not in factors:
-        return prediction.to("SUV"), reference.to("SUV"), "SUV by body weight"
-    if prediction.unit != reference.unit:
+    factors, unit, remark = common_factors([prediction, reference])
+    x, y = (
+        volume if factor == 1 else replace(volume, array=volume.array * np.float32(factor), unit=unit)
+        for volume, factor in zip((prediction, reference), factors, strict=True)
+    )
+    return x, y, remark
+
+
+def common_factors(volumes: Sequence[Volume]) -> tuple[list[float], str, str]:
+    """What each image is multiplied by to have all in one unit, that unit, and how, in words.
+
+    SUV where each header gives it; where only some of several images in Bq/mL tell their factor, the last
+    one that does serves those that do not; else the unit all are stored in.
+
+    Raises:
+        InputError: the stored units differ and one cannot be had in SUV.
+    """
+    factors = [_suv_factor(volume) for volume in volumes]
+    told = [factor for factor in factors if factor is not None]
+    units = {volume.unit for volume in volumes}
+    if len(told) == len(volumes):
+        return told, "SUV", "SUV by body weight"
+    if len(units) > 1:
         raise InputError(
-            f"the prediction is in {prediction.unit} and the reference in {reference.unit}, and not both can "
-            "be had in SUV; give both in one unit"
+            f"the images are in different units ({', '.join(sorted(units))}) and not all can be had in SUV; "
+            "give all in one unit"
         )
-    told = next((factor for factor in factors if factor is not None), None)
-    if told is None:
-        what = "of unknown unit" if reference.unit == UNKNOWN else f"in {reference.unit}, SUV not known"
-        return prediction, reference, f"voxels as stored, {what}"
-    whose = "prediction's" if factors[0] is not None else "reference's"
-    both = [
-        replace(volume, array=volume.array * np.float32(told), unit="SUV")
-        for volume in (prediction, reference)
-    ]
-    return both[0], both[1], f"SUV by body weight, both by the {whose} header"
+    unit = units.pop()
+    if told:
+        remark = "SUV by body weight, where a header lacks it by the other image's"
+        return [told[-1] if factor is None else factor for factor in factors], "SUV", remark
+    what = "unit unknown" if unit == UNKNOWN else f"{unit}, SUV not known"
+    return [1.0] * len(volumes), unit, f"voxels as stored ({what})"
 
 
 def _suv_factor(volume: Volume) -> float | None:

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from mapdiff.atomic import written_aside
@@ -20,25 +21,37 @@ _PROTOCOLS = {"mapdiff": "mapdiff", "udpet": "UDPET challenge", "yu-gong": "Yu a
 
 
 def figures_table(figures: Sequence[Figure], title: str | None = None) -> Table:
-    """One row per figure, its convention in the last column."""
+    """One row per figure, its convention in the last column.
+
+    A lesion's quantity takes one row: the prediction's value, the reference's, and the bias.
+    """
+    found = {(f.protocol, f.region, f.name): f for f in figures}
     table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
     table.add_column("measure", no_wrap=True)
     table.add_column("in", overflow="fold")
     table.add_column("value", justify="right", no_wrap=True)
+    table.add_column("reference", justify="right", no_wrap=True)
+    table.add_column("bias %", justify="right", no_wrap=True)
     table.add_column("unit", no_wrap=True)
     table.add_column("convention", overflow="fold", ratio=1)
     before = None
     for figure in figures:
         group = (figure.protocol, figure.region)
+        base, _, part = figure.name.rpartition(" ")
+        if part in ("reference", "bias") and (*group, base) in found:
+            continue  # stands in the row of the quantity itself
         if before not in (None, group):
             table.add_section()
         before = group
+        reference, bias = (found.get((*group, f"{figure.name} {which}")) for which in ("reference", "bias"))
         table.add_row(
             printed_name(figure.name),
-            figure.region,
+            escape(figure.region),
             printed_value(figure),
+            "" if reference is None else printed_value(reference),
+            "" if bias is None else printed_value(bias),
             figure.unit,
-            f"[{_PROTOCOLS.get(figure.protocol, figure.protocol)}] {figure.convention}".replace("[", r"\["),
+            escape(f"{_PROTOCOLS.get(figure.protocol, figure.protocol)}: {figure.convention}"),
         )
     return table
 
