@@ -152,7 +152,7 @@ def _paint_face(frame: Frame, h: _Head, rng: np.random.Generator) -> None:
     frame.add(
         h.tube([(0, 78, 146, 7), (0, 30, 146, 8), (0, 8, 160, 8), (0, 4, 205, 7)]),
         "airway",
-        0.1,
+        0.0,
         fine=0,
         detail_mm=3,
     )

@@ -154,6 +154,19 @@ class Canvas:
             out.append(slice(first, last))
         return out[0], out[1], out[2]
 
+    def _tightened(self, at: tuple[slice, slice, slice], box: Box) -> tuple[slice, slice, slice] | None:
+        """The rows, columns and slices in which the upright coordinates come near a shape's bounds."""
+        near = np.ones(self.suv[at].shape, bool)
+        for c, (low, high) in zip(self._upright, box, strict=True):
+            near &= (c[at] > low - 2 * self.width) & (c[at] < high + 2 * self.width)
+        out = []
+        for axis in range(3):
+            hit = np.flatnonzero(near.any(axis=tuple(a for a in range(3) if a != axis)))
+            if not len(hit):
+                return None
+            out.append(slice(at[axis].start + int(hit[0]), at[axis].start + int(hit[-1]) + 1))
+        return out[0], out[1], out[2]
+
     def _field(self, knot_mm: float) -> Floats:
         if knot_mm not in self._fields:
             self._fields[knot_mm] = Field(self._seed + round(100 * knot_mm), knot_mm)(*self.axes)
@@ -168,17 +181,21 @@ class Canvas:
     def paint(self, part: Part) -> None:
         """Paint a part over what is there."""
         at = self._slices(self.posture.bounds(part.shape.box))
+        at = None if at is None else self._tightened(at, part.shape.box)
         if at is None:
             return
         n = int(np.ceil(self.width / part.detail_mm))
         if n <= 1:
-            xyz = (self._upright[0][at], self._upright[1][at], self._upright[2][at])
-            distance, factor = _distance(part, xyz)
+            x, y, z = (c[at] for c in self._upright)
+            distance, factor = _distance(part, (x, y, z))
             cover = np.clip(0.5 - distance / np.float32(self.width), 0, 1)
         else:
-            fine = [_subdivide(a[s], d, n) for a, s, d in zip(self.axes, at, self._step, strict=True)]
-            xyz = self.posture(fine[0], fine[1], fine[2])
-            distance, factor = _distance(part, xyz)
+            # Within a voxel the body is taken as only shifted: turns and warps are gentle.
+            x, y, z = (
+                _subdivided(c[at], a, d, n)
+                for a, (c, d) in enumerate(zip(self._upright, self._step, strict=True))
+            )
+            distance, factor = _distance(part, (x, y, z))
             cover = _pool(np.clip(0.5 - distance * np.float32(n / self.width), 0, 1), n)
             distance = _pool(distance, n)
             factor = factor if isinstance(factor, float) else _pool(factor, n)
@@ -198,8 +215,7 @@ class Canvas:
                 1 + np.float32(part.coarse) * self._small_field(25.0, at), np.float32(0.1)
             )
         if part.pattern is not None:
-            y = xyz[1] if n <= 1 else _pool(xyz[1], n)
-            value = value * part.pattern(distance, y, lambda knot: self._small_field(knot, at))
+            value = value * part.pattern(distance, self._upright[1][at], lambda knot: self._small_field(knot, at))
         self.suv[at] += cover * (value - self.suv[at])
         self.mu[at] += cover * (np.float32(part.mu) - self.mu[at])
         if part.lesion:
@@ -249,9 +265,13 @@ def _tube_distance(tube: Tube, xyz: tuple[Floats, Floats, Floats]) -> tuple[Floa
     return distance, 1.0 if factor is None else factor
 
 
-def _subdivide(axis: Axis, step: float, n: int) -> Axis:
-    inner = (np.arange(n) - (n - 1) / 2) * (step / n)
-    return (axis[:, None] + inner).ravel()
+def _subdivided(c: Floats, axis: int, step: float, n: int) -> Floats:
+    """Coordinates of n x n x n points in every voxel."""
+    inner = ((np.arange(n) - (n - 1) / 2) * (step / n)).astype(np.float32)
+    inner = inner.reshape([n if m == 2 * axis + 1 else 1 for m in range(6)])
+    i, j, k = c.shape
+    fine = np.broadcast_to(c[:, None, :, None, :, None] + inner, (i, n, j, n, k, n))
+    return fine.reshape(i * n, j * n, k * n)
 
 
 def _pool(a: Floats, n: int) -> Floats:

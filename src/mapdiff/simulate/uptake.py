@@ -54,7 +54,7 @@ TABLE: dict[str, tuple[float, float]] = {
     "stomach": (1.90, 0.28),
     "pancreas": (1.50, 0.18),
     "adrenals": (1.70, 0.20),
-    "kidneys": (2.70, 0.20),
+    "kidneys": (3.00, 0.20),
     "bowel": (1.60, 0.30),
     "brain": (9.50, 0.22),
     "spinal_cord": (1.55, 0.18),
