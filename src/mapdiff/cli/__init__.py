@@ -2,5 +2,7 @@
 
 from collections.abc import Callable
 
+from mapdiff.cli.evaluate import evaluate
+
 #: The verbs in the order that `mapdiff --help` shows them.
-VERBS: list[Callable[..., None]] = []
+VERBS: list[Callable[..., None]] = [evaluate]
