@@ -1,1 +1,1 @@
-"""cohort."""
+"""A multi-dose cohort on disk: layout, subjects, splits, patch sampling."""

@@ -1,1 +1,1 @@
-"""methods."""
+"""Methods: one small file each, one protocol (see `base`)."""

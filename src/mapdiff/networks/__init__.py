@@ -1,1 +1,1 @@
-"""networks."""
+"""Networks: the denoiser that every method of ours uses."""

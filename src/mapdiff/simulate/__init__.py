@@ -1,1 +1,1 @@
-"""simulate."""
+"""Simulated multi-dose PET: bodies, scanners, counts, thinning and reconstruction."""

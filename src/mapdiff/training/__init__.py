@@ -1,1 +1,1 @@
-"""training."""
+"""Training: one loop for every method, and checkpoints that resume to the bit."""

@@ -1,0 +1,40 @@
+"""`mapdiff calibrate`: the anchors' timesteps of a cohort, by degradation matching."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def calibrate(
+    cohorts: Annotated[list[Path], typer.Argument(help="Folders of multi-dose cohorts.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="JSON file; default: in the cohort.")
+    ] = None,
+    measure: Annotated[str, typer.Option(help="nmae or nrms, inside the body.")] = "nmae",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
+) -> None:
+    """Find the timestep at which each dose stands on the path, with a 95 % interval.
+
+    Writes calibration.json and a plot beside it; `mapdiff train` calibrates by itself where this was not run.
+    """
+    from mapdiff.atomic import check_target, written_aside
+    from mapdiff.diffusion.calibration import MEASURES
+    from mapdiff.errors import InputError
+    from mapdiff.report.calibration_plot import plot_calibration
+    from mapdiff.training.loop import calibrate_cohorts
+
+    if measure not in MEASURES:
+        raise InputError(f"--measure {measure}: there are {', '.join(MEASURES)}")
+    target = output or cohorts[0] / "calibration.json"
+    check_target(target, overwrite)
+    found = calibrate_cohorts(cohorts, measure, lambda line: print(line, file=sys.stderr, flush=True))
+    with written_aside(target) as aside:
+        aside.write_text(found.to_json())
+    plot_calibration(found, target.with_suffix(".png"))
+    for label, anchor in found.anchors.items():
+        print(
+            f"{label:>6}  t = {anchor.t:6.1f}  [{anchor.t_low:.1f}, {anchor.t_high:.1f}]  "
+            f"{measure} {anchor.degradation:.4f}  path dose {anchor.dose:.4f}"
+        )

@@ -1,0 +1,118 @@
+"""`mapdiff denoise`: the main job."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def denoise(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="IN",
+            help="A NIfTI file, a folder or zip of a DICOM PET series, or a folder of many scans.",
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Where the result goes; it is of the input's kind.")
+    ],
+    save_stages: Annotated[
+        bool, typer.Option("--save-stages", help="Write the estimates at 1/10, 1/4 and 1/2 of the dose too.")
+    ] = False,
+    samples: Annotated[
+        int, typer.Option(help="Draw that many stochastic results; write their mean and standard deviation.")
+    ] = 0,
+    seed: Annotated[int, typer.Option(help="Decides the stochastic results.")] = 0,
+    model: Annotated[
+        str, typer.Option(help="A model that ships with mapdiff, or a model file.")
+    ] = "map-diff",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    series: Annotated[
+        str | None,
+        typer.Option(help="Which DICOM series (number, UID or description), where there are several."),
+    ] = None,
+    unit: Annotated[str | None, typer.Option(help="Unit of a NIfTI that does not say: Bq/mL or SUV.")] = None,
+    deidentify: Annotated[
+        bool, typer.Option("--deidentify", help="Leave the patient's identity out of a DICOM result.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there.")] = False,
+) -> None:
+    """Restore the full dose from a low-dose PET scan.
+
+    The noise of the scan tells how low its dose was; nobody needs to say. The result has the input's format,
+    grid, unit and geometry; beside it a manifest (JSON) tells what was done. Research use only.
+    """
+    from mapdiff.atomic import check_target
+    from mapdiff.errors import InputError, PartialFailure
+    from mapdiff.inference.denoiser import Denoiser
+    from mapdiff.inference.run import DenoiseOptions, denoise_file, denoise_many, output_path, scans_in
+
+    if samples < 0 or samples == 1:
+        raise InputError(f"--samples {samples}: 2 or more, or 0 for the deterministic result")
+    options = DenoiseOptions(save_stages, samples, seed, overwrite, deidentify, series, unit)
+    scans = scans_in(source)
+    many = source.is_dir() and scans != [source]
+    if not many:
+        check_target(output_path(source, output), overwrite)
+    denoiser = Denoiser.from_pretrained(model, device)
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    if not many:
+        with _Bar(source.name) as bar:
+            denoise_file(denoiser, source, output, options, bar.update, say)
+        print(output_path(source, output))
+        return
+    bars: list[_Bar] = []
+
+    def bar_of(name: str) -> "_Bar":
+        bars.append(_Bar(name))
+        return bars[-1]
+
+    result = denoise_many(denoiser, source, scans, output, options, lambda name: bar_of(name).update, say)
+    for path in result.done:
+        print(output / path.relative_to(source))
+    if result.skipped:
+        say(f"{len(result.skipped)} done before and kept")
+    if result.failed:
+        for path, cause in result.failed:
+            say(f"failed: {path}: {cause.removeprefix(f'{path}: ')}")
+        raise PartialFailure(f"{len(result.failed)} of {len(scans)} scans failed")
+
+
+class _Bar:
+    """A progress bar with the time left, on stderr where that is a terminal; silent elsewhere."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._progress = None
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self._progress = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.percentage:>3.0f} %"),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self._task = self._progress.add_task(name, total=None)
+            self._progress.start()
+
+    def update(self, done: int, total: int) -> None:
+        if self._progress is not None:
+            self._progress.update(self._task, completed=done, total=total)
+            if done == total:
+                self._progress.stop()
+
+    def __enter__(self) -> "_Bar":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._progress is not None:
+            self._progress.stop()

@@ -1,0 +1,57 @@
+"""The losses: of the estimate of the noise-free image, and of the stages against the anchors."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+#: Width of the mean of u that the squared errors are weighted by, mm.
+WEIGHT_WIDTH_MM = 14.0
+WEIGHT_FLOOR = 0.1
+#: Width of the kernel round each anchor's time, in steps of the T = 1000.
+KERNEL_WIDTH = 60.0
+
+
+def error_weight(u: Tensor, spacing_mm: Tensor) -> Tensor:
+    """Weights of the squared error: one over the local mean of the input, plus a floor.
+
+    The noise's variance grows with the activity, so this evens out what bright and faint tissue tell. The
+    weight depends on the input alone, never on the target: the minimiser stays the conditional mean of the
+    linear intensity, so means (organs, total activity) are not biased as they are by an error on a root.
+
+    Args:
+        u: (B, 1, I, J, K), the input, linear.
+        spacing_mm: (B, 3).
+
+    Returns:
+        (B, 1, I, J, K).
+    """
+    rows = []
+    for image, spacing in zip(u, spacing_mm, strict=True):
+        width = [2 * max(int(round(WEIGHT_WIDTH_MM / float(s) / 2)), 1) + 1 for s in spacing]
+        padding = [w // 2 for w in width]
+        mean = functional.avg_pool3d(image[None], width, stride=1, padding=padding, count_include_pad=False)
+        rows.append(1 / (mean.clamp_min(0) + WEIGHT_FLOOR))
+    return torch.cat(rows)
+
+
+def weighted_square(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """rho: the weighted squared error of each patch, (B,)."""
+    return (weight * (prediction - target).square()).flatten(1).mean(dim=1)
+
+
+def timestep_weights(
+    t: Tensor, anchors: Mapping[str, float], width: float = KERNEL_WIDTH
+) -> dict[str, Tensor]:
+    """w_d(t): a Gaussian kernel round each anchor's calibrated time.
+
+    Args:
+        t: (B,), the times of the states.
+        anchors: calibrated time of each anchor, by label.
+        width: standard deviation of the kernel, in timesteps.
+
+    Returns:
+        By label, (B,) weights in (0, 1].
+    """
+    return {label: torch.exp(-((t - time) ** 2) / (2 * width**2)) for label, time in anchors.items()}

@@ -1,0 +1,225 @@
+"""Calibration by degradation matching: at which time of the path each dose stands.
+
+D_real(d) is the mean degradation between the scans y_d and x_0 of a cohort. D_sim(t) is the same measure
+between x_0 and the path's state at t, x_0 + (sigma_t / sigma_u)(y_u - x_0), made from the lowest dose u.
+The anchor's timestep t_d is where the two meet. Both are measured inside the body, on linear intensity.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapdiff.diffusion.dose_path import T, dose_at, sigma
+from mapdiff.dose import ANCHORS, dose_label, parse_dose
+from mapdiff.errors import InputError
+from mapdiff.volume import Array
+
+Measure = Callable[[Array, Array], float]
+
+
+def nmae(y: Array, x: Array) -> float:
+    """Normalised mean absolute error, sum |y - x| / sum x, over voxels inside the body."""
+    return float(np.abs(y - x).sum(dtype=np.float64) / x.sum(dtype=np.float64))
+
+
+def nrms(y: Array, x: Array) -> float:
+    """Root mean square of y - x over the mean of x, over voxels inside the body."""
+    return float(np.sqrt(np.square(y - x).mean(dtype=np.float64)) / x.mean(dtype=np.float64))
+
+
+MEASURES: dict[str, Measure] = {"nmae": nmae, "nrms": nrms}
+
+
+@dataclass(frozen=True)
+class SubjectDegradation:
+    """What one subject's scans give: D_real at each dose, and D_sim on the grid of `Calibration.grid`."""
+
+    real: dict[Fraction, float]
+    simulated: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """One dose on the path: its time t, its measured degradation, and the 95 % interval of t."""
+
+    t: float
+    degradation: float
+    t_low: float
+    t_high: float
+
+    @property
+    def dose(self) -> float:
+        """The path's dose at the calibrated time: near the nominal one where reconstruction is near linear."""
+        return float(dose_at(self.t))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The calibrated path.
+
+    Attributes:
+        measure: "nmae" or "nrms".
+        anchors: by dose label, every dose of the cohort below the full one.
+        grid: times at which D_sim was measured, rising.
+        simulated: D_sim on the grid, the cohort's mean.
+        subjects: how many were measured.
+        full_level: noise of a full-dose scan against the noise-free image, the cohort's mean, in the
+            measure's unit; the noise of dose d is full_level / sqrt(d).
+    """
+
+    measure: str
+    anchors: dict[str, Anchor]
+    grid: tuple[float, ...]
+    simulated: tuple[float, ...]
+    subjects: int
+    full_level: float
+
+    def time_of_degradation(self, degradation: float) -> float:
+        """The time at which D_sim is `degradation`, clipped to the grid's ends."""
+        return _crossing(np.asarray(self.grid), np.asarray(self.simulated), degradation)
+
+    def dose_of_level(self, level: float) -> float:
+        """The dose whose scans have this noise level against the noise-free image, on this cohort's scanners.
+
+        Above the full dose it is clipped to 1. A scan of dose d lies level * sqrt(1 - d) from the full dose.
+        """
+        return float(min((self.full_level / level) ** 2, 1.0))
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"T": T, **asdict(self)}
+
+    def to_json(self) -> str:
+        """The calibration file's text."""
+        return json.dumps(self.as_dict(), indent=1)
+
+    @classmethod
+    def from_dict(cls, facts: Mapping[str, Any]) -> "Calibration":
+        """The inverse of `as_dict`."""
+        return cls(
+            measure=facts["measure"],
+            anchors={name: Anchor(**anchor) for name, anchor in facts["anchors"].items()},
+            grid=tuple(facts["grid"]),
+            simulated=tuple(facts["simulated"]),
+            subjects=facts["subjects"],
+            full_level=facts["full_level"],
+        )
+
+    @classmethod
+    def read(cls, path: Path) -> "Calibration":
+        """Read the JSON file.
+
+        Raises:
+            InputError: it is not a calibration.
+        """
+        try:
+            return cls.from_dict(json.loads(path.read_text()))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"is not a calibration: {error}", path) from None
+
+
+def grid_of(points: int = 60) -> NDArray[np.float64]:
+    """Times at which D_sim is measured."""
+    return np.linspace(1, T, points)
+
+
+def _crossing(grid: NDArray[np.float64], curve: NDArray[np.float64], value: float) -> float:
+    # sigma_t is exponential in t, and so nearly is D_sim: interpolate its logarithm.
+    return float(np.interp(np.log(max(value, 1e-12)), np.log(curve), grid))
+
+
+def measure_subject(
+    scans: Mapping[Fraction, Array], body: NDArray[np.bool_], measure: str = "nmae"
+) -> SubjectDegradation:
+    """Measure one subject.
+
+    Args:
+        scans: by dose, arrays of one shape in one linear unit; the full dose and one lower at least.
+        body: where to measure, the same shape.
+        measure: a name in MEASURES.
+
+    Raises:
+        InputError: the full dose is missing, or nothing else is there.
+    """
+    if Fraction(1) not in scans or len(scans) < 2:
+        raise InputError("calibration needs the full dose and at least one lower dose of each subject")
+    degradation = MEASURES[measure]
+    x_0 = scans[Fraction(1)][body].astype(np.float32)
+    real = {d: degradation(y[body].astype(np.float32), x_0) for d, y in scans.items() if d < 1}
+    lowest = min(real)
+    residual = scans[lowest][body].astype(np.float32) - x_0
+    sigma_u = np.sqrt(1 / float(lowest) - 1)
+    # Both measures are homogeneous in the residual, so D_sim(t) follows from one evaluation.
+    at_u = degradation(x_0 + residual, x_0)
+    simulated = at_u * sigma(grid_of()) / sigma_u
+    return SubjectDegradation(real, tuple(float(v) for v in simulated))
+
+
+def calibrate(
+    subjects: Sequence[SubjectDegradation], measure: str = "nmae", resamples: int = 1000, seed: int = 0
+) -> Calibration:
+    """Match real and simulated degradation over a cohort.
+
+    Args:
+        subjects: their measured degradations; they need not all have every dose.
+        measure: the measure they were taken in.
+        resamples: bootstrap samples over subjects, for the interval of each t.
+        seed: of the bootstrap.
+
+    Raises:
+        InputError: an anchor's dose is missing, or the anchors do not come out in the order of their doses.
+    """
+    grid = grid_of()
+    doses = sorted({dose for subject in subjects for dose in subject.real}, reverse=True)
+    missing = [dose_label(dose) for dose in ANCHORS if dose not in doses]
+    if missing:
+        raise InputError(f"no subject has the anchor dose {', '.join(missing)}")
+    rng = np.random.default_rng(seed)
+    curves = np.array([subject.simulated for subject in subjects])
+    real = np.array([[subject.real.get(dose, np.nan) for dose in doses] for subject in subjects])
+
+    def times(index: NDArray[np.int64]) -> list[float]:
+        curve = curves[index].mean(axis=0)
+        chosen = real[index]
+        present = np.isfinite(chosen)
+        means = np.where(present, chosen, 0).sum(axis=0) / np.maximum(present.sum(axis=0), 1)
+        return [_crossing(grid, curve, value) for value in means]
+
+    central = times(np.arange(len(subjects)))
+    if any(later <= earlier for earlier, later in pairwise(central)):
+        found = ", ".join(f"t({dose_label(d)}) = {t:.0f}" for d, t in zip(doses, central, strict=True))
+        raise InputError(f"the anchors are out of order ({found}): are the doses of the cohort swapped?")
+    samples = np.array([times(rng.integers(0, len(subjects), len(subjects))) for _ in range(resamples)])
+    low, high = np.percentile(samples, [2.5, 97.5], axis=0)
+    means = np.nanmean(real, axis=0)
+    anchors = {
+        dose_label(dose): Anchor(t, float(means[n]), float(low[n]), float(high[n]))
+        for n, (dose, t) in enumerate(zip(doses, central, strict=True))
+    }
+    d = np.array([float(dose) for dose in doses])
+    full_level = float(np.mean(means / np.sqrt(1 / d - 1)))
+    return Calibration(
+        measure=measure,
+        anchors=anchors,
+        grid=tuple(float(t) for t in grid),
+        simulated=tuple(float(v) for v in curves.mean(axis=0)),
+        subjects=len(subjects),
+        full_level=full_level,
+    )
+
+
+def stage_doses(calibration: Calibration) -> dict[str, float]:
+    """The path's dose at each of the anchors 1/10, 1/4 and 1/2, by label."""
+    return {dose_label(dose): calibration.anchors[dose_label(dose)].dose for dose in ANCHORS}
+
+
+def nominal(label: str) -> float:
+    """The dose fraction that an anchor's label names."""
+    return float(parse_dose(label))

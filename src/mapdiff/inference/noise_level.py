@@ -1,0 +1,78 @@
+"""The noise level of an input of unknown dose and scanner, by degradation matching.
+
+The network's own estimate stands in for the noise-free image: the level is the degradation between the input
+and the estimate that was made for that level, found by iteration on a few probes inside the body.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mapdiff.diffusion.calibration import MEASURES
+from mapdiff.inference.tiling import Tile
+
+PROBE_EDGE = 48
+PROBES = 8
+ITERATIONS = 4
+
+
+def probe_tiles(body: NDArray[np.bool_], multiple: int) -> list[Tile]:
+    """Boxes full of body, spread along k."""
+    edges = [min(PROBE_EDGE, size) for size in body.shape]
+    slabs = np.linspace(0, body.shape[2] - edges[2], PROBES)
+    tiles = {}
+    for k in slabs:
+        start_k = int(k) // multiple * multiple
+        shadow = body[:, :, start_k : start_k + edges[2]].sum(axis=2).astype(np.float64)
+        if not shadow.any():
+            continue
+        box = _box_sums(shadow, edges[0], edges[1])
+        best = np.unravel_index(int(box[::multiple, ::multiple].argmax()), box[::multiple, ::multiple].shape)
+        start = (int(best[0]) * multiple, int(best[1]) * multiple, start_k)
+        stop = (start[0] + edges[0], start[1] + edges[1], start[2] + edges[2])
+        tiles[start] = Tile(start, stop)
+    return list(tiles.values())
+
+
+def _box_sums(image: NDArray[np.float64], height: int, width: int) -> NDArray[np.float64]:
+    total = np.pad(image.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    sums: NDArray[np.float64] = (
+        total[height:, width:] - total[:-height, width:] - total[height:, :-width] + total[:-height, :-width]
+    )
+    return sums
+
+
+def find_level(
+    estimate: Callable[[Tile, float], Tensor],
+    u: Tensor,
+    body: NDArray[np.bool_],
+    tiles: list[Tile],
+    measure: str,
+    start: float,
+    bounds: tuple[float, float],
+) -> float:
+    """The level at which the estimate's own degradation is that level.
+
+    Args:
+        estimate: the network's estimate on a tile for an assumed level.
+        u: (I, J, K) the input, linear.
+        body: (I, J, K).
+        tiles: where to look.
+        measure: a name in MEASURES.
+        start: the first assumption.
+        bounds: levels handed to the network are kept within; the one returned is not.
+    """
+    inside = np.concatenate([u[tile.slices].numpy()[body[tile.slices]] for tile in tiles])
+    level = start
+    for _ in range(ITERATIONS):
+        assumed = float(np.clip(level, *bounds))
+        with torch.no_grad():
+            parts = [estimate(tile, assumed).numpy()[body[tile.slices]] for tile in tiles]
+        found = MEASURES[measure](inside, np.concatenate(parts))
+        if abs(found / level - 1) < 0.02:
+            return found
+        level = found
+    return level

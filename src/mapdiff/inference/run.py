@@ -1,0 +1,249 @@
+"""From files to files: one scan, or a folder of many, with a manifest beside each output."""
+
+import hashlib
+import json
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mapdiff import __version__
+from mapdiff.atomic import check_target, written_aside
+from mapdiff.errors import InputError, MapdiffError
+from mapdiff.formats import discover, read, write
+from mapdiff.inference.denoiser import Denoiser, Progress, Restoration
+from mapdiff.volume import Volume
+
+RESEARCH_USE = "research use only; not a medical device"
+
+
+@dataclass(frozen=True)
+class DenoiseOptions:
+    """What the user asked for.
+
+    Attributes:
+        save_stages: write the estimates at 1/10, 1/4 and 1/2 too.
+        samples: stochastic paths; 0 is the deterministic path.
+        seed: of the stochastic paths.
+        overwrite: replace outputs that are there.
+        deidentify: drop the patient's identity from DICOM outputs.
+        series: which DICOM series.
+        unit: of a NIfTI that does not say.
+    """
+
+    save_stages: bool = False
+    samples: int = 0
+    seed: int = 0
+    overwrite: bool = False
+    deidentify: bool = False
+    series: str | None = None
+    unit: str | None = None
+
+
+def is_nifti_name(path: Path) -> bool:
+    """Whether a name asks for NIfTI."""
+    return path.name.endswith((".nii", ".nii.gz"))
+
+
+def output_path(source: Path, output: Path) -> Path:
+    """Where the result of `source` goes: `output` itself, or a file in it, where that is to be a folder."""
+    if source.is_file() and is_nifti_name(source) and not is_nifti_name(output):
+        return output / source.name
+    return output
+
+
+def beside(output: Path, word: str) -> Path:
+    """The name of a companion of the output: "scan.nii.gz" and "dose-1-10" give "scan_dose-1-10.nii.gz"."""
+    for ending in (".nii.gz", ".nii", ".zip"):
+        if output.name.endswith(ending):
+            return output.with_name(f"{output.name.removesuffix(ending)}_{word}{ending}")
+    return output.with_name(f"{output.name}_{word}")
+
+
+def manifest_path(output: Path) -> Path:
+    """The manifest beside an output."""
+    stem = output.name
+    for ending in (".nii.gz", ".nii", ".zip"):
+        stem = stem.removesuffix(ending)
+    return output.with_name(f"{stem}_manifest.json")
+
+
+def input_hash(volume: Volume) -> str:
+    """SHA-256 over the voxels (float32, C order) and the affine: the image's, not its header's."""
+    digest = hashlib.sha256(np.ascontiguousarray(volume.array, np.float32).tobytes())
+    digest.update(np.ascontiguousarray(volume.affine, np.float64).tobytes())
+    return digest.hexdigest()
+
+
+def denoise_file(
+    denoiser: Denoiser,
+    source: Path,
+    output: Path,
+    options: DenoiseOptions,
+    progress: Progress = lambda done, total: None,
+    say: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Denoise one scan and write the result in kind, its companions and the manifest.
+
+    Args:
+        denoiser: a loaded model.
+        source: a NIfTI file, or a folder or zip of a DICOM series.
+        output: a name in kind: .nii or .nii.gz, a folder, or .zip.
+        options: what was asked for.
+        progress: called with (tiles done, tiles in all).
+        say: takes warnings, a line each.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        InputError: the scan cannot be read or the output cannot be written; nothing is left behind.
+    """
+    output = output_path(source, output)
+    check_target(output, options.overwrite)
+    check_target(manifest_path(output), options.overwrite)
+    volume = read(source, series=options.series, unit=options.unit)
+    try:
+        result = denoiser.denoise(volume, samples=options.samples, seed=options.seed, progress=progress)
+    except InputError as error:
+        raise InputError(error.cause, source) from error
+    for warning in result.warnings:
+        say(f"warning: {source.name}: {warning}")
+    outputs = _companions(result, output, options)
+    for path in outputs:
+        check_target(path, options.overwrite)
+    model = f"{denoiser.model.method} {denoiser.hash[:12]}, mapdiff {__version__}"
+    # The main output comes last: where it is, all of them are.
+    for path, (image, words) in reversed(outputs.items()):
+        write(
+            image,
+            path,
+            description=f"mapdiff {words}",
+            model=model,
+            deidentify=options.deidentify,
+            overwrite=options.overwrite,
+        )
+    manifest = _manifest(denoiser, volume, result, source, list(outputs), options)
+    with written_aside(manifest_path(output)) as aside:
+        aside.write_text(json.dumps(manifest, indent=1))
+    return manifest
+
+
+def _companions(result: Restoration, output: Path, options: DenoiseOptions) -> dict[Path, tuple[Volume, str]]:
+    images = {output: (result.image, "full-dose estimate")}
+    if options.save_stages:
+        for label, image in result.stages.items():
+            images[beside(output, f"dose-{label.replace('/', '-')}")] = (image, f"estimate at dose {label}")
+    if result.deviation is not None:
+        images[beside(output, "deviation")] = (result.deviation, "standard deviation over samples")
+    return images
+
+
+def _manifest(
+    denoiser: Denoiser,
+    volume: Volume,
+    result: Restoration,
+    source: Path,
+    outputs: list[Path],
+    options: DenoiseOptions,
+) -> dict[str, Any]:
+    return {
+        "note": RESEARCH_USE,
+        "versions": {
+            "mapdiff": __version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+        "model": {
+            "file": denoiser.path.name,
+            "sha256": denoiser.hash,
+            "method": denoiser.model.method,
+            "training": denoiser.model.training,
+        },
+        "input": {
+            "path": str(source),
+            "sha256_of_voxels_and_affine": input_hash(volume),
+            "shape": list(volume.shape),
+            "spacing_mm": [round(s, 4) for s in volume.spacing],
+            "unit": volume.unit,
+        },
+        "outputs": [path.name for path in outputs],
+        "parameters": {
+            "samples": options.samples,
+            "seed": options.seed,
+            "save_stages": options.save_stages,
+            "deidentify": options.deidentify,
+            "device": str(denoiser.device),
+        },
+        "noise_level": {
+            "value": round(result.level, 5),
+            "convention": "NMAE against the noise-free image, inside the body",
+            "dose_on_the_training_scanners": round(result.dose, 5),
+        },
+        "stages": {label: label for label in result.stages},
+        "network_evaluations": result.evaluations * max(options.samples, 1),
+        "seconds": round(result.seconds, 2),
+        "peak_memory_mb": round(result.peak_memory_mb),
+        "warnings": list(result.warnings),
+    }
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """What became of each scan of a batch: done now, done before, or failed with its error's text."""
+
+    done: tuple[Path, ...]
+    skipped: tuple[Path, ...]
+    failed: tuple[tuple[Path, str], ...]
+
+
+def denoise_many(
+    denoiser: Denoiser,
+    folder: Path,
+    scans: list[Path],
+    output: Path,
+    options: DenoiseOptions,
+    progress: Callable[[str], Progress],
+    say: Callable[[str], None],
+) -> BatchResult:
+    """Denoise each scan of a folder into `output`, the folder's structure kept; go on after a bad one.
+
+    A scan whose manifest is there is done and skipped, unless `options.overwrite`.
+    """
+    done, skipped, failed = [], [], []
+    for scan in scans:
+        target = output / scan.relative_to(folder)
+        if scan.is_file() and scan.suffix == ".zip":
+            target = target.with_suffix(".zip")
+        if manifest_path(target).exists() and not options.overwrite:
+            skipped.append(scan)
+            continue
+        try:
+            # What a stopped run left without its manifest is made again.
+            denoise_file(denoiser, scan, target, replace(options, overwrite=True), progress(scan.name), say)
+            done.append(scan)
+        except MapdiffError as error:
+            failed.append((scan, str(error)))
+            say(f"failed: {error}")
+    return BatchResult(tuple(done), tuple(skipped), tuple(failed))
+
+
+def scans_in(path: Path) -> list[Path]:
+    """The scans at a path: itself, or those in a folder of many.
+
+    Raises:
+        InputError: there is nothing there, or nothing that looks like a scan.
+    """
+    if not path.exists():
+        raise InputError("is not there", path)
+    if path.is_file():
+        return [path]
+    found = discover(path)
+    if not found:
+        raise InputError("holds no NIfTI file and no DICOM series", path)
+    return found

@@ -1,0 +1,148 @@
+"""MAP-Diff on the dose path: from the ultra-low dose through the anchors to the full dose.
+
+The network estimates the noise-free image z from the state, the input u and the noise levels of both. The
+reverse path starts at the input's own dose, found from its noise, and steps to each anchor above it by
+Eq. (step) of `diffusion.dose_path`, a fresh estimate at each step. In training the state is, half of the
+time, an earlier stage of the network's own, still supervised by the anchors: at inference it meets no other.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mapdiff.cohort.patches import Batch
+from mapdiff.diffusion import dose_path
+from mapdiff.diffusion.anchor_loss import error_weight, timestep_weights, weighted_square
+from mapdiff.diffusion.calibration import Calibration, nominal, stage_doses
+from mapdiff.diffusion.transform import invert, transform
+from mapdiff.dose import ANCHORS, dose_label
+from mapdiff.methods.base import Predict, Stage
+from mapdiff.networks.denoiser import condition_of
+
+
+def estimate(
+    net: nn.Module,
+    state: Tensor,
+    u: Tensor,
+    level_state: Tensor,
+    level_u: Tensor,
+    spacing_mm: Tensor | Sequence[float],
+) -> Tensor:
+    """z-hat = T^-1(f(T(x_t), t, T(u))), linear intensity in units of the body's mean, (B, 1, I, J, K)."""
+    out: Tensor = invert(net(transform(state), transform(u), condition_of(level_state, level_u, spacing_mm)))
+    return out
+
+
+@dataclass(frozen=True)
+class MapDiff:
+    """The method's settings.
+
+    Attributes:
+        anchor_weight: lambda, of the anchor loss in the total.
+        own_stages: part of the training steps whose state is an own earlier stage, not the input.
+        noise_scale: range of the factor that the noise of training scans is multiplied by.
+        input_doses: dose fractions that the training input is drawn from, with their probabilities.
+    """
+
+    name: str = "map-diff"
+    anchor_weight: float = 0.1
+    own_stages: float = 0.5
+    noise_scale: tuple[float, float] = (0.6, 1.7)
+    input_doses: tuple[tuple[float, float], ...] = (
+        (1 / 2, 0.05),
+        (1 / 4, 0.10),
+        (1 / 10, 0.20),
+        (1 / 20, 0.35),
+        (1 / 50, 0.20),
+        (1 / 100, 0.10),
+    )
+
+    def loss(
+        self, net: nn.Module, batch: Batch, calibration: Calibration, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Diffusion loss plus anchor loss of one batch.
+
+        Args:
+            net: the denoiser.
+            batch: linear patches.
+            calibration: the anchors' times.
+            generator: draws doses, noise scales and stages.
+
+        Returns:
+            Scalars "loss", "diffusion", "anchor".
+        """
+        z, doses = batch.target, batch.doses
+        size, device = len(z), z.device
+
+        def uniform(low: float, high: float) -> Tensor:
+            return low + (high - low) * torch.rand(size, generator=generator).to(device)
+
+        chances = torch.tensor([chance for _, chance in self.input_doses])
+        drawn = torch.multinomial(chances, size, replacement=True, generator=generator)
+        wanted = torch.tensor([dose for dose, _ in self.input_doses], device=device)[drawn.to(device)]
+        index = (doses[None] - wanted[:, None]).abs().argmin(dim=1)
+        d_u = doses[index]
+        low, high = self.noise_scale
+        scale = torch.exp(uniform(torch.tensor(low).log().item(), torch.tensor(high).log().item()))
+        column = (slice(None), None, None, None, None)
+        u = z + scale[column] * (batch.scans[torch.arange(size), index][:, None] - z)
+        level_u = batch.level * scale / d_u.sqrt()
+
+        state, d_s = u, d_u
+        if float(torch.rand((), generator=generator)) < self.own_stages:
+            steps = 1 + int(torch.randint(2, (), generator=generator))
+            for _ in range(steps):
+                # A stage anywhere between here and half the dose: the anchors are three of them.
+                d_next = torch.exp(uniform(0, 1) * (torch.log(d_s.clamp_min(0.5)) - torch.log(d_s))) * d_s
+                with torch.no_grad():
+                    z_hat = estimate(net, state, u, level_u * (d_u / d_s).sqrt(), level_u, batch.spacing_mm)
+                    state = dose_path.step(state, z_hat, (d_s / d_next)[column])
+                d_s = d_next
+
+        z_hat = estimate(net, state, u, level_u * (d_u / d_s).sqrt(), level_u, batch.spacing_mm)
+        weight = error_weight(u, batch.spacing_mm)
+        diffusion = weighted_square(z_hat, z, weight).mean()
+        t = torch.tensor([dose_path.time_of(float(d)) for d in d_s], device=device)
+        labels = [dose_label(dose) for dose in ANCHORS]
+        weights = timestep_weights(t, {label: calibration.anchors[label].t for label in labels})
+        anchor = torch.zeros((), device=device)
+        for label in labels:
+            # The anchor the state stands at, or the next above it; one already passed teaches nothing.
+            dose = torch.full_like(d_s, nominal(label))
+            reached = dose >= d_s
+            if not bool(reached.any()):
+                continue
+            y_d = batch.scans[:, int((doses - nominal(label)).abs().argmin())][:, None]
+            y_d = z + scale[column] * (y_d - z)
+            stage = dose_path.step(state, z_hat, (d_s / dose).clamp(max=1)[column])
+            anchor = anchor + (weights[label] * reached * weighted_square(stage, y_d, weight)).mean()
+        return {"loss": diffusion + self.anchor_weight * anchor, "diffusion": diffusion, "anchor": anchor}
+
+    def stages(
+        self,
+        predict: Predict,
+        u: Tensor,
+        level: float,
+        calibration: Calibration,
+        generator: torch.Generator | None = None,
+    ) -> Iterator[Stage]:
+        """The progressive reverse path from u alone.
+
+        Args:
+            predict: estimates the noise-free image; linear, in units of the body's mean.
+            u: the input, any shape.
+            level: its noise level against the noise-free image (NMAE inside the body).
+            calibration: the path.
+            generator: not used on the deterministic path.
+
+        Yields:
+            A stage at each anchor above the input's dose, then the full dose ("full", 1.0).
+        """
+        d_u = calibration.dose_of_level(level)
+        state, d_s = u, d_u
+        for label, dose in [*dose_path.anchors_above(d_u, stage_doses(calibration)), ("full", 1.0)]:
+            z_hat = predict(state, u, level * (d_u / d_s) ** 0.5)
+            state, d_s = dose_path.step(state, z_hat, d_s / dose), dose
+            yield Stage(label, dose, state)

@@ -1,0 +1,255 @@
+"""A simulated multi-dose cohort on disk: BIDS-like, resumable subject by subject."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mapdiff import __version__
+from mapdiff.atomic import check_target, written_aside
+from mapdiff.cohort.layout import COHORT_FILE, SUBJECT_FILE, dose_path, truth_path, write_image
+from mapdiff.dose import DOSES, dose_label
+from mapdiff.errors import InputError
+from mapdiff.formats import read
+from mapdiff.simulate.from_image import lower_dose
+from mapdiff.simulate.phantom import draw_body, draw_subject
+from mapdiff.simulate.scan import simulate_scan
+from mapdiff.simulate.scanner import VARIED, Scanner, draw_scanner, scanner_named
+from mapdiff.volume import Acquisition, Array, Volume
+
+F18_HALF_LIFE_S = 6586.2  # 109.77 min, National Nuclear Data Center
+SCAN_SECONDS = 600.0  # the cohort's protocol name, "... x 600 WB" (FIELD.md)
+AXIAL_FOV_MM = {"quadra": 1060.0, "uexplorer": 1940.0, VARIED: 1060.0}
+
+
+@dataclass(frozen=True)
+class CohortPlan:
+    """What to simulate.
+
+    Attributes:
+        subjects: how many.
+        scanner: a preset's name or "varied".
+        seed: with a subject's number it decides everything about that subject.
+        spacing_mm: voxel size along i, j, k; None is the scanner's own (drawn for "varied").
+        slab: slices to keep, at a place drawn for each subject; None is the whole axial field of view.
+        doses: the dose fractions that are reconstructed, from the highest to the lowest.
+    """
+
+    subjects: int
+    scanner: str
+    seed: int = 0
+    spacing_mm: tuple[float, float, float] | None = None
+    slab: int | None = None
+    doses: tuple[Fraction, ...] = DOSES
+
+    def __post_init__(self) -> None:
+        """Check the figures.
+
+        Raises:
+            InputError: one of them makes no sense; the text names it.
+        """
+        if self.scanner != VARIED:
+            scanner_named(self.scanner)
+        if self.subjects < 1:
+            raise InputError(f"--subjects {self.subjects}: at least 1")
+        if self.seed < 0:
+            raise InputError(f"--seed {self.seed}: not negative")
+        if self.slab is not None and self.slab < 8:
+            raise InputError(f"--slab {self.slab}: at least 8 slices")
+        if self.spacing_mm is not None and not all(1.0 <= s <= 8.0 for s in self.spacing_mm):
+            raise InputError(f"--spacing {self.spacing_mm}: voxels of 1 to 8 mm can be simulated")
+        if any(not 0 < dose <= 1 for dose in self.doses) or list(self.doses) != sorted(self.doses)[::-1]:
+            raise InputError("doses are fractions in (0, 1], from the highest to the lowest")
+
+
+def _drawn_spacing(rng: np.random.Generator) -> tuple[float, float, float]:
+    """A voxel size between 1.6 and 5.5 mm, often anisotropic, as scanners have them."""
+    in_plane = float(1.6 * (5.5 / 1.6) ** rng.random())
+    axial = float(np.clip(in_plane * rng.choice([1.0, rng.uniform(0.6, 1.7)]), 1.6, 5.5))
+    return in_plane, in_plane, axial
+
+
+def _whole_slices(scanner: Scanner, spacing_mm: tuple[float, float, float], height_mm: float) -> int:
+    fov = min(AXIAL_FOV_MM[scanner.name], height_mm)
+    return round(fov / spacing_mm[2])
+
+
+def simulate_subject(plan: CohortPlan, number: int, name: str, folder: Path) -> dict[str, Any]:
+    """Simulate the subject called `name` into `folder`; return the facts that are written beside it."""
+    rng = np.random.default_rng([plan.seed, number])
+    scanner = draw_scanner(rng) if plan.scanner == VARIED else scanner_named(plan.scanner)
+    if plan.spacing_mm is not None:
+        spacing = plan.spacing_mm
+    else:
+        spacing = _drawn_spacing(rng) if plan.scanner == VARIED else scanner.spacing_mm
+    subject = draw_subject(rng, plan.scanner)
+    body = draw_body(rng, subject)
+    bottom, top = body.z_extent_mm
+    whole = _whole_slices(scanner, spacing, top - bottom)
+    slices = whole if plan.slab is None else min(plan.slab, whole)
+    # A whole scan reaches from the vertex down; a slab lies anywhere in it.
+    top_of_scan = top - rng.uniform(0, (whole - slices) * spacing[2])
+    halo = int(
+        np.ceil(2 * scanner.resolution_mm / spacing[2])
+    )  # what the blur brings in from outside the slab
+    in_plane = [round(scanner.matrix[a] * scanner.spacing_mm[a] / spacing[a]) for a in range(2)]
+    centre = (0.0, 0.0, top_of_scan - slices * spacing[2] / 2)
+    rasters = body.rasterise(spacing, (in_plane[0], in_plane[1], slices + 2 * halo), centre)
+    inner = slice(halo, halo + slices)
+
+    decayed = subject.injected_activity_bq * 2.0 ** (-subject.uptake_s / F18_HALF_LIFE_S)
+    suv_per_bqml = subject.weight_kg * 1000 / decayed
+    activity = (rasters.suv / np.float32(suv_per_bqml)).astype(np.float32)
+    scan = simulate_scan(activity, rasters.mu, spacing, scanner, SCAN_SECONDS, plan.doses, rng)
+
+    affine = np.diag([*spacing, 1.0])
+    affine[:3, 3] = [-s * (n - 1) / 2 for s, n in zip(spacing, (*in_plane, slices), strict=True)]
+    affine[2, 3] += centre[2]
+    acquisition = Acquisition(
+        tracer="FDG",
+        half_life_s=F18_HALF_LIFE_S,
+        injected_activity_bq=subject.injected_activity_bq,
+        uptake_s=subject.uptake_s,
+        weight_kg=subject.weight_kg,
+        frame_s=SCAN_SECONDS,
+        manufacturer=scanner.manufacturer or None,
+        model=scanner.model or None,
+        suv_per_bqml=suv_per_bqml,
+    )
+
+    def volume(array: Array, unit: str = "Bq/mL") -> Volume:
+        return Volume(np.ascontiguousarray(array[:, :, inner]), affine, unit, acquisition)
+
+    for dose, image in scan.doses.items():
+        write_image(
+            volume(image),
+            dose_path(folder, name, dose),
+            {"DoseReductionFactor": float(1 / dose), "SimulatedPrompts": scan.prompts[dose]},
+        )
+    write_image(volume(activity), truth_path(folder, name, "activity"))
+    write_image(volume(scan.noise_free), truth_path(folder, name, "noisefree"))
+    write_image(volume(rasters.mu, "unknown"), truth_path(folder, name, "mumap"), {"Units": "1/mm"})
+    write_image(volume(rasters.organs, "unknown"), truth_path(folder, name, "organs"), {"Units": "label"})
+    write_image(volume(rasters.lesions, "unknown"), truth_path(folder, name, "lesions"), {"Units": "label"})
+    facts: dict[str, Any] = {
+        "subject": name,
+        "seed": [plan.seed, number],
+        "scanner": asdict(scanner),
+        "spacing_mm": spacing,
+        "shape": [*in_plane, slices],
+        "person": asdict(subject),
+        "doses": [dose_label(dose) for dose in plan.doses],
+        "prompts": {dose_label(dose): n for dose, n in scan.prompts.items()},
+        "mapdiff": __version__,
+    }
+    (folder / SUBJECT_FILE).write_text(json.dumps(facts, indent=1))
+    return facts
+
+
+def _plan_facts(plan: CohortPlan) -> dict[str, Any]:
+    return {
+        "kind": "mapdiff cohort",
+        "simulated": True,
+        "scanner": plan.scanner,
+        "seed": plan.seed,
+        "spacing_mm": plan.spacing_mm,
+        "slab": plan.slab,
+        "doses": [dose_label(dose) for dose in plan.doses],
+    }
+
+
+def simulate_cohort(
+    plan: CohortPlan, folder: Path, on_subject: Callable[[str, bool], None] = lambda name, made: None
+) -> Sequence[Path]:
+    """Write a cohort; subjects that are there already, from the same plan, are kept.
+
+    Args:
+        plan: what to simulate.
+        folder: the cohort's folder.
+        on_subject: called with each subject's name and whether it was made now.
+
+    Raises:
+        InputError: the folder holds something else, or a cohort of another plan.
+    """
+    facts = json.loads(json.dumps(_plan_facts(plan)))
+    marker = folder / COHORT_FILE
+    if marker.exists():
+        there = json.loads(marker.read_text())
+        if {key: there.get(key) for key in facts} != facts:
+            raise InputError("holds a cohort simulated with other parameters; give another folder", folder)
+    elif folder.exists() and any(folder.iterdir()):
+        raise InputError("is not empty and not a cohort; give another folder", folder)
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        with written_aside(marker) as aside:
+            aside.write_text(json.dumps({**facts, "mapdiff": __version__}, indent=1))
+    done = []
+    for number in range(1, plan.subjects + 1):
+        target = folder / f"sub-{number:03d}"
+        made = not (target / SUBJECT_FILE).exists()
+        if made:
+            with written_aside(target) as aside:
+                aside.mkdir()
+                simulate_subject(plan, number, target.name, aside)
+        done.append(target)
+        on_subject(target.name, made)
+    return done
+
+
+@dataclass(frozen=True)
+class WrittenScan:
+    """What `simulate_from_image` wrote, and what it had to assume about the scan."""
+
+    paths: tuple[Path, ...]
+    assumed: tuple[str, ...]
+
+
+def simulate_from_image(
+    image: Path,
+    folder: Path,
+    doses: Sequence[Fraction],
+    scanner: str,
+    seed: int,
+    series: str | None = None,
+) -> WrittenScan:
+    """Write a lower dose of a real scan as a cohort of one subject, its full-dose reconstruction beside it.
+
+    Raises:
+        InputError: the scan cannot be read, or `folder` is not empty.
+    """
+    preset = scanner_named(scanner)
+    check_target(folder, overwrite=False)
+    scan = read(image, series=series)
+    result = lower_dose(scan, preset, doses, seed)
+    name = "sub-001"
+    with written_aside(folder) as aside:
+        subject = aside / name
+        for dose, volume in result.doses.items():
+            extra = {"DoseReductionFactor": float(1 / dose), "SimulatedPrompts": result.prompts[dose]}
+            write_image(volume, dose_path(subject, name, dose), extra)
+        write_image(result.noise_free, truth_path(subject, name, "noisefree"))
+        facts = {
+            "subject": name,
+            "seed": seed,
+            "scanner": asdict(preset),
+            "from_image": True,
+            "doses": [dose_label(dose) for dose in result.doses],
+            "prompts": {dose_label(dose): n for dose, n in result.prompts.items()},
+            "assumed": result.assumed,
+            "mapdiff": __version__,
+        }
+        (subject / SUBJECT_FILE).write_text(json.dumps(facts, indent=1))
+        marker = {
+            "kind": "mapdiff cohort",
+            "simulated": True,
+            "from_image": True,
+            "scanner": scanner,
+            "seed": seed,
+        }
+        (aside / COHORT_FILE).write_text(json.dumps(marker, indent=1))
+    subject = folder / name
+    return WrittenScan(tuple(dose_path(subject, name, dose) for dose in result.doses), result.assumed)

@@ -1,0 +1,87 @@
+"""A lower dose of a real scan: the scan is taken as the activity, scanned again, and reconstructed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import numpy as np
+from scipy.ndimage import binary_closing, binary_fill_holes
+
+from mapdiff.body import body_mask
+from mapdiff.dose import FULL
+from mapdiff.simulate.phantom import MU_WATER
+from mapdiff.simulate.projector import Float
+from mapdiff.simulate.scan import simulate_scan
+from mapdiff.simulate.scanner import Scanner
+from mapdiff.volume import UNKNOWN, Volume
+
+#: Assumed where a header does not tell: the usual FDG protocol, EANM guidelines 2.0 (Boellaard et al. 2015).
+DEFAULT_FRAME_S = 120.0
+DEFAULT_BQML_PER_SUV = 3.5e6 * 2.0 ** (-60 / 109.77) / 1000  # 3.5 MBq/kg, one hour of uptake
+
+
+@dataclass(frozen=True)
+class LowDoseScan:
+    """A real scan, scanned again.
+
+    Attributes:
+        doses: the reconstruction of each dose, on the scan's grid and in its unit; the full dose is there.
+        noise_free: the reconstruction of the expected counts.
+        prompts: recorded coincidences at each dose.
+        assumed: what the header did not tell and was assumed, one line each.
+    """
+
+    doses: dict[Fraction, Volume]
+    noise_free: Volume
+    prompts: dict[Fraction, int]
+    assumed: tuple[str, ...]
+
+
+def lower_dose(scan: Volume, scanner: Scanner, doses: Sequence[Fraction], seed: int) -> LowDoseScan:
+    """Simulate what `scanner` would have recorded of the activity in `scan` at lower doses.
+
+    The counts follow from the image's activity (Bq/mL, corrected to the start of the scan), the seconds per
+    bed position in its header, and the scanner's sensitivity. The body attenuates as water.
+
+    Args:
+        scan: the real image; negative voxels count as no activity.
+        scanner: whose sensitivity, blur and reconstruction are used, on the grid of `scan`.
+        doses: the dose fractions wanted; the full dose is added.
+        seed: decides the counts.
+    """
+    assumed = []
+    factor = 1.0  # from the scan's unit to Bq/mL
+    if scan.unit != "Bq/mL":
+        suv_per_bqml = scan.acquisition.suv_per_bqml
+        if suv_per_bqml is not None and scan.unit == "SUV":
+            factor = 1 / suv_per_bqml
+        else:
+            factor = DEFAULT_BQML_PER_SUV
+            taken = "taken as SUV" if scan.unit == UNKNOWN else "is in SUV"
+            assumed.append(
+                f"the image {taken} and the header tells no activity: 3.5 MBq/kg and one hour assumed"
+            )
+    seconds = scan.acquisition.frame_s
+    if seconds is None:
+        seconds = DEFAULT_FRAME_S
+        assumed.append(f"the header tells no minutes per bed: {seconds:g} s assumed")
+    activity = np.maximum(scan.array.astype(np.float32) * np.float32(factor), 0)
+    body = body_mask(scan.array, scan.spacing)
+    body = binary_closing(body, iterations=2)
+    body = np.stack([binary_fill_holes(body[:, :, k]) for k in range(body.shape[2])], axis=2)
+    mu = np.where(body, np.float32(MU_WATER), np.float32(0))
+    wanted = sorted({FULL, *doses}, reverse=True)
+    result = simulate_scan(activity, mu, scan.spacing, scanner, seconds, wanted, np.random.default_rng(seed))
+
+    # The new images are no longer what the source's header describes voxel by voxel, so it is not carried.
+    bare = replace(scan, source=None, acquisition=replace(scan.acquisition, frame_s=seconds))
+
+    def back(image: Float) -> Volume:
+        return bare.with_array((image / np.float32(factor)).astype(np.float32))
+
+    return LowDoseScan(
+        doses={dose: back(image) for dose, image in result.doses.items()},
+        noise_free=back(result.noise_free),
+        prompts=result.prompts,
+        assumed=tuple(assumed),
+    )

@@ -1,0 +1,131 @@
+"""The projector: a sparse 2D parallel-beam system matrix, applied to many slices at once.
+
+Each pixel is spread over the bins of every angle by the exact footprint of its rectangle (the trapezoid
+that is its shadow), so that counts are conserved: a pixel that lies inside the field of view gives the sum 1
+over all bins and angles. The detector response is a Gaussian along the bins and along the slices. Forward
+and back projection are each other's adjoint to rounding.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import scipy.sparse
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
+
+Float = NDArray[np.float32]
+
+FWHM_TO_SIGMA = 1 / np.sqrt(8 * np.log(2))
+
+
+def gaussian_blur(array: Float, fwhm_mm: float, spacing_mm: float, axis: int) -> Float:
+    """Gaussian blur along one axis with zeros beyond the ends; symmetric, so its own adjoint."""
+    if fwhm_mm <= 0:
+        return array
+    sigma = fwhm_mm * FWHM_TO_SIGMA / spacing_mm
+    out: Float = gaussian_filter1d(array, sigma, axis=axis, mode="constant", truncate=3.5)
+    return out
+
+
+def _footprint_cdf(
+    s: NDArray[np.float64], half_sum: NDArray[np.float64], half_difference: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Integral up to s of the unit-area trapezoid centred at 0: the shadow of a rectangle."""
+
+    def ramp(u: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.square(np.maximum(u, 0)) / 2
+
+    area = np.square(half_sum) - np.square(half_difference)  # = w1 w2
+    a, b = half_sum, half_difference
+    cdf: NDArray[np.float64] = (ramp(s + a) - ramp(s + b) - ramp(s - b) + ramp(s - a)) / area
+    return cdf
+
+
+@dataclass(frozen=True)
+class Projector:
+    """Parallel-beam projection of the pixels of `support`, for ordered subsets of angles.
+
+    Attributes:
+        support: bool (I, J), the pixels that are projected and reconstructed.
+        spacing_mm: pixel size along i and j and slice thickness.
+        angles: projection angles over 180 degrees, a multiple of `subsets`.
+        subsets: ordered subsets; subset s holds the angles s, s + subsets, ...
+        bin_mm: width of a bin.
+    """
+
+    support: NDArray[np.bool_]
+    spacing_mm: tuple[float, float, float]
+    angles: int
+    subsets: int
+    bin_mm: float
+
+    @cached_property
+    def bins(self) -> int:
+        """Bins per angle: enough for the support's pixels at every angle, with room for the blur."""
+        x, y = self._coordinates
+        reach = float(np.hypot(x, y).max()) + max(self.spacing_mm[:2])
+        return 2 * int(np.ceil(reach / self.bin_mm + 6))
+
+    @cached_property
+    def _coordinates(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        i, j = np.nonzero(self.support)
+        x = (i - i.mean()) * self.spacing_mm[0]
+        y = (j - j.mean()) * self.spacing_mm[1]
+        return x, y
+
+    @cached_property
+    def _matrices(self) -> list[tuple[scipy.sparse.csr_array, scipy.sparse.csr_array]]:
+        """For each subset the matrix (angles/subsets * bins, pixels) and its transpose."""
+        return [self._build(subset) for subset in range(self.subsets)]
+
+    def _build(self, subset: int) -> tuple[scipy.sparse.csr_array, scipy.sparse.csr_array]:
+        x, y = self._coordinates
+        phi = np.arange(subset, self.angles, self.subsets) * np.pi / self.angles
+        w1 = np.maximum(self.spacing_mm[0] * np.abs(np.cos(phi)), 1e-3)
+        w2 = np.maximum(self.spacing_mm[1] * np.abs(np.sin(phi)), 1e-3)
+        half_sum, half_difference = (w1 + w2) / 2, np.abs(w1 - w2) / 2
+        width = int(np.ceil((w1 + w2).max() / self.bin_mm)) + 1
+        first_edge = -self.bins * self.bin_mm / 2
+        columns = np.empty((x.size, phi.size, width), np.int32)
+        weights = np.empty((x.size, phi.size, width), np.float32)
+        for k, angle in enumerate(phi):
+            s = x * np.cos(angle) + y * np.sin(angle)
+            first = np.floor((s - half_sum[k] - first_edge) / self.bin_mm).astype(np.int64)
+            below = _footprint_cdf(first_edge + first * self.bin_mm - s, half_sum[k], half_difference[k])
+            for n in range(width):
+                edge = first_edge + (first + n + 1) * self.bin_mm - s
+                upto = _footprint_cdf(edge, half_sum[k], half_difference[k])
+                columns[:, k, n] = k * self.bins + np.clip(first + n, 0, self.bins - 1)
+                weights[:, k, n] = (upto - below) / self.angles
+                below = upto
+        indptr = np.arange(x.size + 1, dtype=np.int64) * (phi.size * width)
+        transpose = scipy.sparse.csr_array(
+            (weights.ravel(), columns.ravel(), indptr), shape=(x.size, phi.size * self.bins)
+        )
+        transpose.eliminate_zeros()
+        return transpose.T.tocsr(), transpose
+
+    def forward(self, image: Float, subset: int, fwhm_mm: float) -> Float:
+        """Project `image` (pixels of the support, slices) to (angles/subsets, bins, slices)."""
+        blurred = gaussian_blur(image, fwhm_mm, self.spacing_mm[2], axis=1)
+        rays = self._matrices[subset][0] @ blurred
+        views: Float = rays.reshape(self.angles // self.subsets, self.bins, -1)
+        return gaussian_blur(views, fwhm_mm, self.bin_mm, axis=1)
+
+    def back(self, views: Float, subset: int, fwhm_mm: float) -> Float:
+        """The adjoint of `forward`: (angles/subsets, bins, slices) to (pixels of the support, slices)."""
+        blurred = gaussian_blur(views, fwhm_mm, self.bin_mm, axis=1)
+        rays = blurred.reshape(-1, views.shape[2])
+        image = self._matrices[subset][1] @ rays
+        return gaussian_blur(image, fwhm_mm, self.spacing_mm[2], axis=1)
+
+    def flatten(self, volume: Float) -> Float:
+        """The support's pixels of a volume (I, J, K): (pixels, K)."""
+        return np.ascontiguousarray(volume[self.support], dtype=np.float32)
+
+    def unflatten(self, image: Float) -> Float:
+        """The volume (I, J, K) of the support's pixels (pixels, K); 0 elsewhere."""
+        volume = np.zeros((*self.support.shape, image.shape[1]), np.float32)
+        volume[self.support] = image
+        return volume

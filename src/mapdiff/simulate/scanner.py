@@ -1,0 +1,131 @@
+"""The scanners that are simulated: one set of physical parameters each, every figure with its source.
+
+The model is a slice-by-slice (2D) one of a 3D time-of-flight scanner. `sensitivity_cps_per_bq` is the whole
+system's, so that the counts of a slice are those that the 3D acquisition collects from it. What the model
+leaves out (time of flight's gain in statistics, dead time, detector gaps, the limits that reconstructions set
+to oblique rays) is in one figure per scanner, `effective_gain`: it is fitted, so that the noise of the images
+is that of the real scanner (the noise figures of 1,371 acquisitions, KUL-recon-lab/2025_ud_pet_kul).
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mapdiff.errors import InputError
+
+
+@dataclass(frozen=True)
+class Scanner:
+    """A PET scanner and the reconstruction that its users run.
+
+    Attributes:
+        name: what `--scanner` takes.
+        manufacturer: as its DICOM header writes it.
+        model: as its DICOM header writes it.
+        spacing_mm: voxel size of the clinical reconstruction along i, j, k.
+        matrix: voxels of the clinical reconstruction along i, j, k.
+        sensitivity_cps_per_bq: trues per second and Bq in the field of view, without attenuation.
+        effective_gain: effective counts per recorded count; fitted to the scanner's noise figures.
+        resolution_mm: FWHM of the detector response, in plane and axially.
+        scatter_fraction: scatter / (trues + scatter).
+        randoms_ratio: randoms / trues (prompt window, FDG whole-body activities).
+        angles: projection angles of the simulated acquisition.
+        iterations: OSEM iterations.
+        subsets: OSEM subsets.
+        psf_mm: FWHM of the resolution model inside the reconstruction; 0 is none.
+        filter_mm: FWHM of the Gaussian filter after reconstruction; 0 is none.
+    """
+
+    name: str
+    manufacturer: str
+    model: str
+    spacing_mm: tuple[float, float, float]
+    matrix: tuple[int, int, int]
+    sensitivity_cps_per_bq: float
+    effective_gain: float
+    resolution_mm: float
+    scatter_fraction: float
+    randoms_ratio: float
+    angles: int
+    iterations: int
+    subsets: int
+    psf_mm: float
+    filter_mm: float
+
+
+#: Siemens Biograph Vision Quadra. Sensitivity 83.4 cps/kBq at a maximum ring difference of 85,
+#: scatter fraction 36 %, 3.3 to 3.8 mm: Prenosil et al., J Nucl Med 63 (2022) 476. Grid: FIELD.md's cohort.
+QUADRA = Scanner(
+    name="quadra",
+    manufacturer="SIEMENS",
+    model="Biograph128_Vision Quadra Edge",
+    spacing_mm=(1.65, 1.65, 1.65),
+    matrix=(440, 440, 644),
+    sensitivity_cps_per_bq=0.0834,
+    effective_gain=1.1,
+    resolution_mm=3.6,
+    scatter_fraction=0.36,
+    randoms_ratio=0.6,
+    angles=128,
+    iterations=4,
+    subsets=8,
+    psf_mm=3.0,
+    filter_mm=2.0,
+)
+
+#: United Imaging uEXPLORER. Sensitivity 174 cps/kBq, scatter fraction 36 %, 3.0 mm: Spencer et al.,
+#: J Nucl Med 62 (2021) 861. Grid: FIELD.md's cohort.
+UEXPLORER = Scanner(
+    name="uexplorer",
+    manufacturer="UIH",
+    model="uEXPLORER",
+    spacing_mm=(1.6667, 1.6667, 2.886),
+    matrix=(360, 360, 673),
+    sensitivity_cps_per_bq=0.174,
+    effective_gain=0.27,
+    resolution_mm=3.2,
+    scatter_fraction=0.36,
+    randoms_ratio=0.9,
+    angles=128,
+    iterations=3,
+    subsets=8,
+    psf_mm=0.0,
+    filter_mm=3.0,
+)
+
+PRESETS = {scanner.name: scanner for scanner in (QUADRA, UEXPLORER)}
+#: Besides the presets: a different scanner for every subject, for training (see `draw_scanner`).
+VARIED = "varied"
+
+
+def scanner_named(name: str) -> Scanner:
+    """The preset of that name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in PRESETS:
+        raise InputError(f"scanner '{name}' is unknown; there are {', '.join([*PRESETS, VARIED])}")
+    return PRESETS[name]
+
+
+def draw_scanner(rng: np.random.Generator) -> Scanner:
+    """A scanner that no preset is, for a model that must serve scanners it never saw.
+
+    Varies round the Quadra what differs between scanners and between the protocols of one: counts by a
+    factor of 3 up and down, resolution 3 to 6.5 mm, iterations, resolution model, filter 0 to 7 mm.
+    """
+    resolution = rng.uniform(3.0, 6.5)
+    return replace(
+        QUADRA,
+        name=VARIED,
+        manufacturer="",
+        model="",
+        sensitivity_cps_per_bq=QUADRA.sensitivity_cps_per_bq * 3.0 ** rng.uniform(-1, 1),
+        resolution_mm=float(resolution),
+        scatter_fraction=float(rng.uniform(0.3, 0.42)),
+        randoms_ratio=float(rng.uniform(0.2, 1.2)),
+        iterations=int(rng.integers(2, 5)),
+        psf_mm=float(resolution * rng.uniform(0.7, 1.0)) if rng.random() < 0.5 else 0.0,
+        filter_mm=float(rng.uniform(0.0, 7.0)),
+    )
