@@ -1,12 +1,9 @@
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from pydicom.dataset import Dataset
-from small_series import make_headers, save_headers
-
-SHARED = Path(os.environ.get("MAPDIFF_SHARED", Path(__file__).parents[3] / "shared"))
+from small_series import SHARED, make_headers, save_headers
 
 
 @pytest.fixture

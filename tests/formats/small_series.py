@@ -1,11 +1,13 @@
 """A small DICOM PET series to bend, and the identity in it that must never leak."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, PositronEmissionTomographyImageStorage, generate_uid
 
+SHARED = Path(os.environ.get("MAPDIFF_SHARED", Path(__file__).parents[3] / "shared"))
 IDENTITY = ("DOE", "JANE", "MRN-4711", "19610203", "12 Elm Street", "St. Elsewhere", "DrWatson", "ACC-99")
 
 

@@ -46,7 +46,7 @@ def check_shape(shape: tuple[int, ...], path: Path) -> tuple[int, int, int]:
     Raises:
         InputError: it is 2D, or has more than one frame.
     """
-    if len(shape) < 3 or 1 in shape[:3]:
+    if len(shape) < 3 or min(shape[:3]) <= 1:
         raise InputError(f"is not a 3D image: its shape is {' x '.join(map(str, shape))}", path)
     frames = int(np.prod(shape[3:], dtype=int))
     if frames != 1:

@@ -7,6 +7,7 @@ information with modified dates" (dates shifted alike, times of day kept, which 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from datetime import date, timedelta
 
@@ -193,7 +194,7 @@ def _cleaned(dataset: Dataset, uids: dict[str, str], shift: timedelta) -> Datase
         elif element.VR in ("DA", "DT"):
             clean.add_new(element.tag, element.VR, _shifted(str(element.value or ""), shift))
         else:
-            clean[element.tag] = element
+            clean[element.tag] = copy.copy(element)
     return clean
 
 

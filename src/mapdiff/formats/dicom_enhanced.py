@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 from pydicom.dataset import Dataset
@@ -9,6 +10,7 @@ from pydicom.uid import PositronEmissionTomographyImageStorage
 
 from mapdiff.errors import InputError
 from mapdiff.formats.dicom_facts import parse_datetime
+from mapdiff.formats.dicom_files import copied
 
 #: UCUM codes of the real-world unit, and the classic Units and SUVType that say the same.
 _UNITS = {
@@ -55,7 +57,7 @@ def frames_of(dataset: Dataset, path: Path) -> list[Dataset]:
     common = Dataset()
     for element in dataset:
         if element.keyword not in _MULTI and not element.tag.is_private:
-            common[element.tag] = element
+            common[element.tag] = copy.copy(element)
     common.SOPClassUID = PositronEmissionTomographyImageStorage
     common.file_meta = dataset.file_meta
     _set_times(common, dataset)
@@ -87,8 +89,7 @@ def _frame(common: Dataset, shared: Dataset, group: Dataset, index: int, path: P
     def macro(keyword: str) -> Dataset | None:
         return _first(group, keyword) or _first(shared, keyword)
 
-    frame = Dataset()
-    frame.update(common)
+    frame = copied(common)
     frame.file_meta = common.file_meta
     position, orientation = macro("PlanePositionSequence"), macro("PlaneOrientationSequence")
     measures, scale = macro("PixelMeasuresSequence"), macro("PixelValueTransformationSequence")

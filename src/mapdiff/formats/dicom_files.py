@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import logging
 import stat
@@ -60,6 +61,14 @@ def quiet() -> Iterator[None]:
     finally:
         logger.setLevel(level)
         config.settings.reading_validation_mode = reading
+
+
+def copied(dataset: Dataset) -> Dataset:
+    """A dataset with elements of its own, since pydicom changes an element in place on assignment."""
+    other = Dataset()
+    for element in dataset:
+        other[element.tag] = copy.copy(element)
+    return other
 
 
 def holds_dicom(folder: Path) -> bool:

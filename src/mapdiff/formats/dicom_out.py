@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import zipfile
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from mapdiff.atomic import check_target, written_aside
 from mapdiff.errors import InputError
 from mapdiff.formats.deidentify import deidentified
 from mapdiff.formats.dicom_facts import GE, PHILIPS, SIEMENS, private
-from mapdiff.formats.dicom_files import quiet
+from mapdiff.formats.dicom_files import copied, quiet
 from mapdiff.formats.dicom_in import DicomSource
 from mapdiff.volume import Volume
 
@@ -147,7 +148,7 @@ def _carried(header: Dataset) -> Dataset:
         if tag.is_private or tag.group == 0x0002 or tag.element == 0 or 0x6000 <= tag.group <= 0x60FF:
             continue
         if element.keyword not in _DROPPED:
-            dataset[tag] = element
+            dataset[tag] = copy.copy(element)
     for group, creator, elements in SAFE_PRIVATE:
         for number in elements:
             tag_value = _private_element(header, group, number, creator)
@@ -172,9 +173,7 @@ def _set_supplied(dataset: Dataset, volume: Volume) -> None:
     if "weight_kg" in facts.supplied and facts.weight_kg is not None:
         dataset.PatientWeight = _ds(facts.weight_kg)
     sequence = dataset.get("RadiopharmaceuticalInformationSequence")
-    drug = Dataset()
-    if sequence:
-        drug.update(sequence[0])
+    drug = copied(sequence[0]) if sequence else Dataset()
     if "injected_activity_bq" in facts.supplied and facts.injected_activity_bq is not None:
         drug.RadionuclideTotalDose = _ds(facts.injected_activity_bq)
     if "half_life_s" in facts.supplied and facts.half_life_s is not None:

@@ -1,0 +1,282 @@
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import Dataset
+from small_series import IDENTITY, SHARED
+
+import mapdiff
+from mapdiff import suv
+from mapdiff.errors import InputError
+from mapdiff.volume import Volume
+
+Make = Callable[..., Path]
+
+
+def headers_of(folder: Path) -> list[Dataset]:
+    return [pydicom.dcmread(file) for file in sorted(folder.iterdir())]
+
+
+def test_own_output_reads_back_within_half_a_step(series: Make, tmp_path: Path) -> None:
+    scan = mapdiff.read(series())
+    rng = np.random.default_rng(1)
+    changed = scan.with_array((scan.array * rng.uniform(0.2, 5, scan.array.shape) - 50).astype(np.float32))
+    mapdiff.write(changed, tmp_path / "out", model="map-diff-1", description="Full dose estimate")
+    again = mapdiff.read(tmp_path / "out")
+    steps = np.array([float(header.RescaleSlope) for header in again.source.headers])
+    float32 = np.abs(changed.array).max() * 2**-23  # the voxels themselves are float32
+    assert (np.abs(again.array - changed.array) <= steps / 2 + float32).all()
+    assert len(set(steps)) == len(steps)
+    np.testing.assert_allclose(again.affine, scan.affine)
+    assert again.acquisition == scan.acquisition and again.unit == scan.unit
+
+
+def test_a_slice_of_zeros(series: Make, tmp_path: Path) -> None:
+    scan = mapdiff.read(series())
+    array = scan.array.copy()
+    array[..., 2] = 0
+    mapdiff.write(scan.with_array(array), tmp_path / "out")
+    assert (mapdiff.read(tmp_path / "out").array[..., 2] == 0).all()
+
+
+def test_the_header_says_what_it_is(series: Make, tmp_path: Path) -> None:
+    scan = mapdiff.read(series())
+    mapdiff.write(scan, tmp_path / "out", model="map-diff-1", description="Full dose estimate")
+    sources = {header.ImagePositionPatient[2]: header for header in scan.source.headers}
+    written = headers_of(tmp_path / "out")
+    assert len({header.SOPInstanceUID for header in written}) == len(written)
+    assert len({header.SeriesInstanceUID for header in written}) == 1
+    for header in written:
+        source = sources[header.ImagePositionPatient[2]]
+        assert header.SeriesInstanceUID != source.SeriesInstanceUID
+        assert (
+            header.SOPInstanceUID
+            != source.SOPInstanceUID
+            == (header.SourceImageSequence[0].ReferencedSOPInstanceUID)
+        )
+        for same in ("StudyInstanceUID", "FrameOfReferenceUID", "PatientName", "PatientID", "SeriesTime"):
+            assert header[same].value == source[same].value
+        assert header.ImageType[0] == "DERIVED" and header.BurnedInAnnotation == "NO"
+        assert "map-diff-1" in header.DerivationDescription and "mapdiff" in header.DerivationDescription
+        assert header.SeriesDescription == "Full dose estimate"
+        assert header.ContributingEquipmentSequence[-1].Manufacturer == "mapdiff"
+        assert header.file_meta.MediaStorageSOPInstanceUID == header.SOPInstanceUID
+
+
+def test_private_elements_go_unless_suv_needs_them(series: Make, tmp_path: Path) -> None:
+    def philips(header: Dataset, _: int) -> None:
+        header.Units = "CNTS"
+        block = header.private_block(0x7053, "Philips PET Private Group", create=True)
+        block.add_new(0x00, "DS", "0.0004")
+        block.add_new(0x33, "LO", "Jane Doe")
+        header.private_block(0x0019, "ACME", create=True).add_new(0x01, "LO", "Jane Doe")
+
+    scan = mapdiff.read(series(philips))
+    assert scan.unit == "SUV"
+    mapdiff.write(scan.with_array(scan.array * 0.9), tmp_path / "out")
+    again = mapdiff.read(tmp_path / "out")
+    np.testing.assert_allclose(again.array, scan.array * 0.9, atol=float(scan.array.max()) / 32767)
+    header = headers_of(tmp_path / "out")[0]
+    assert header.Units == "CNTS"
+    assert sorted(e.tag for e in header if e.tag.is_private) == [0x70530010, 0x70531000]
+
+
+def gml(header: Dataset, _: int) -> None:
+    header.Units, header.SUVType, header.RescaleSlope = "GML", "LBM", "0.001"
+
+
+def body_surface(header: Dataset, _: int) -> None:
+    header.Units, header.RescaleSlope = "CM2ML", "0.0002"
+
+
+def philips_activity(header: Dataset, _: int) -> None:
+    header.Units = "CNTS"
+    header.private_block(0x7053, "Philips PET Private Group", create=True).add_new(0x09, "DS", "1.7")
+
+
+def not_corrected(header: Dataset, k: int) -> None:
+    header.DecayCorrection, header.AcquisitionTime = "NONE", f"11{5 * (k // 3):02d}00"
+
+
+def admin(header: Dataset, _: int) -> None:
+    header.DecayCorrection = "ADMIN"
+
+
+def rewritten_series_time(header: Dataset, _: int) -> None:
+    header.SeriesTime, header.FrameReferenceTime = "150000", "59900"
+
+
+@pytest.mark.parametrize(
+    "edit", [gml, body_surface, philips_activity, not_corrected, admin, rewritten_series_time]
+)
+def test_suv_of_the_output_is_ours(
+    series: Make, tmp_path: Path, edit: Callable[[Dataset, int], None]
+) -> None:
+    scan = mapdiff.read(series(edit))
+    ours = scan.with_array(scan.array * np.float32(0.7)).to("SUV")
+    mapdiff.write(ours, tmp_path / "out")  # in SUV; the file keeps the source's unit
+    again = mapdiff.read(tmp_path / "out")
+    assert headers_of(tmp_path / "out")[0].Units == scan.source.headers[0].Units
+    np.testing.assert_allclose(again.to("SUV").array, ours.array, atol=float(ours.array.max()) / 32767)
+
+
+def test_supplied_figures_reach_the_output(series: Make, tmp_path: Path) -> None:
+    scan = suv.with_supplied(
+        mapdiff.read(series()), weight_kg=82.5, injected_activity_bq=2.5e8, injection_time="09:30"
+    )
+    mapdiff.write(scan, tmp_path / "out")
+    again = mapdiff.read(tmp_path / "out")
+    assert again.acquisition.suv_per_bqml == pytest.approx(scan.acquisition.suv_per_bqml)
+    assert again.acquisition.uptake_s == 5400
+
+
+@pytest.mark.parametrize("name", ["out", "out.zip"])
+def test_deidentify_leaves_no_identity_and_the_same_suv(series: Make, tmp_path: Path, name: str) -> None:
+    def more(header: Dataset, _: int) -> None:
+        header.PatientComments = header.OtherPatientNames = "DOE^JANE"
+        header.StudyDescription = "follow-up of Mrs DOE"
+        header.OperatorsName = "DrWatson"
+        header.RadiopharmaceuticalInformationSequence[0].add_new(0x00081040, "LO", "St. Elsewhere")
+
+    scan = mapdiff.read(series(more))
+    mapdiff.write(scan, tmp_path / name, deidentify=True)
+    again = mapdiff.read(tmp_path / name)
+    np.testing.assert_allclose(again.array, scan.array, atol=float(scan.array.max()) / 32767)
+    assert again.acquisition.suv_per_bqml == pytest.approx(scan.acquisition.suv_per_bqml)
+    raw = (
+        (tmp_path / name).read_bytes()
+        if name.endswith("zip")
+        else b"".join(file.read_bytes() for file in (tmp_path / name).iterdir())
+    )
+    if name == "out":
+        assert not any(word.encode() in raw for word in (*IDENTITY, "20240506"))
+        old = {
+            str(header[uid].value)
+            for header in scan.source.headers
+            for uid in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID")
+        }
+        assert not any(uid.encode() in raw for uid in old)
+    header = again.source.headers[0]
+    assert header.PatientIdentityRemoved == "YES" and header.StudyDate == "20000101"
+
+
+def test_private_dates_are_shifted_too(series: Make, tmp_path: Path) -> None:
+    def ge(header: Dataset, _: int) -> None:
+        header.SeriesTime = "150000"
+        header.private_block(0x0009, "GEMS_PETD_01", create=True).add_new(0x0D, "DT", "20240506110000.00")
+
+    scan = mapdiff.read(series(ge))
+    assert scan.acquisition.uptake_s == 3600
+    mapdiff.write(scan, tmp_path / "out", deidentify=True)
+    again = mapdiff.read(tmp_path / "out")
+    assert again.acquisition.suv_per_bqml == pytest.approx(scan.acquisition.suv_per_bqml)
+    assert b"20240506" not in b"".join(file.read_bytes() for file in (tmp_path / "out").iterdir())
+
+
+def test_identity_is_kept_unless_asked(series: Make, tmp_path: Path) -> None:
+    mapdiff.write(mapdiff.read(series()), tmp_path / "out")
+    header = headers_of(tmp_path / "out")[0]
+    assert str(header.PatientName) == "DOE^JANE" and header.PatientID == "MRN-4711"
+
+
+def test_nothing_is_overwritten_unless_asked(series: Make, tmp_path: Path) -> None:
+    scan = mapdiff.read(series())
+    mapdiff.write(scan, tmp_path / "out")
+    before = {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()}
+    with pytest.raises(InputError, match="exists"):
+        mapdiff.write(scan, tmp_path / "out")
+    assert {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()} == before
+    mapdiff.write(scan, tmp_path / "out", overwrite=True)
+    assert len(list((tmp_path / "out").iterdir())) == len(before)
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".aside")]
+
+
+def test_a_nifti_cannot_become_dicom(series: Make, tmp_path: Path) -> None:
+    mapdiff.write(mapdiff.read(series()), tmp_path / "x.nii")
+    with pytest.raises(InputError, match=r"\.nii"):
+        mapdiff.write(mapdiff.read(tmp_path / "x.nii"), tmp_path / "folder")
+    assert not (tmp_path / "folder").exists()
+
+
+def errors_of(file: Path) -> set[str]:
+    """What dciodvfy calls errors, less the UIDs that it quotes."""
+    done = subprocess.run(["dciodvfy", str(file)], capture_output=True, text=True, check=False)
+    lines = (done.stdout + done.stderr).splitlines()
+    return {re.sub("<[0-9.]+>", "<UID>", line) for line in lines if line.startswith("Error")}
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Volume, Path]:
+    """The real series: its folder, as read, and what was written of it."""
+    folder = SHARED / "data" / "real_pet_sts001" / "dicom"
+    if not folder.is_dir():
+        pytest.skip(f"the real series is not there: {folder}")
+    scan = mapdiff.read(folder)
+    out = tmp_path_factory.mktemp("real") / "out"
+    mapdiff.write(scan, out, model="m")
+    return folder, scan, out
+
+
+def check_errors(folder: Path, out: Path) -> None:
+    if shutil.which("dciodvfy") is None:
+        pytest.skip("dciodvfy is not installed (Debian: dicom3tools)")
+    theirs = errors_of(sorted(folder.iterdir())[0])
+    for file in sorted(out.iterdir())[::90]:
+        assert errors_of(file) - theirs == set()
+
+
+def test_dciodvfy_finds_no_error_that_the_real_source_does_not_have(
+    real: tuple[Path, Volume, Path],
+) -> None:
+    check_errors(real[0], real[2])
+
+
+@pytest.mark.parametrize("deidentify", [False, True])
+@pytest.mark.parametrize("name", ["0_0", "2_4", "3_4"])
+def test_dciodvfy_finds_no_error_that_the_reference_object_does_not_have(
+    shared: Path, tmp_path: Path, name: str, deidentify: bool
+) -> None:
+    folder = shared / "suv_dro" / f"DRO_{name}" / "PT"
+    mapdiff.write(mapdiff.read(folder), tmp_path / "out", deidentify=deidentify)
+    check_errors(folder, tmp_path / "out")
+
+
+def test_simpleitk_reads_source_and_output_onto_one_grid(real: tuple[Path, Volume, Path]) -> None:
+    sitk = pytest.importorskip("SimpleITK")
+    folder, scan, out = real
+
+    def image(where: Path):  # type: ignore[no-untyped-def]
+        reader = sitk.ImageSeriesReader()
+        reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(where)))
+        return reader.Execute()
+
+    source, output = image(folder), image(out)
+    for property_ in ("GetSize", "GetOrigin", "GetSpacing", "GetDirection"):
+        assert getattr(source, property_)() == getattr(output, property_)()
+    ours = sitk.GetArrayFromImage(output).transpose(2, 1, 0)
+    np.testing.assert_allclose(ours, scan.array, atol=float(scan.array.max()) / 32767)
+
+
+def test_dcm2niix_reads_source_and_output_onto_one_grid(
+    real: tuple[Path, Volume, Path], tmp_path: Path
+) -> None:
+    if (tool := shutil.which("dcm2niix")) is None:
+        pytest.skip("dcm2niix is not installed (PyPI: dcm2niix)")
+    folder, _, out = real
+    images = []
+    for name, where in (("source", folder), ("output", out)):
+        call = [tool, "-f", name, "-o", str(tmp_path), str(where)]
+        subprocess.run(call, capture_output=True, check=True)
+        images.append(nib.load(next(tmp_path.glob(f"{name}*.nii"))))
+    source, output = images
+    assert source.shape == output.shape
+    np.testing.assert_allclose(source.affine, output.affine, atol=1e-4)
+    theirs, ours = (np.asarray(image.dataobj, dtype=np.float64) for image in images)
+    # dcm2niix scales all slices to one 16-bit range, so both are rounded once more
+    np.testing.assert_allclose(ours, theirs, atol=2 * theirs.max() / 32767)
