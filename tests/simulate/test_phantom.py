@@ -7,7 +7,8 @@ from mapdiff.errors import InputError
 from mapdiff.simulate.phantom import ORGANS, Body, Rasters, Subject, draw_body, draw_subject
 from mapdiff.simulate.subject import COHORTS
 
-STEP = (4.0, 4.0, 4.0)
+STEP = (5.0, 5.0, 5.0)
+LITRES = 125e-6
 
 
 def _whole(body: Body, step: float) -> Rasters:
@@ -25,7 +26,7 @@ def bodies() -> list[Body]:
 
 @pytest.fixture(scope="module")
 def coarse(bodies: list[Body]) -> list[Rasters]:
-    return [_whole(b, 4.0) for b in bodies]
+    return [_whole(b, STEP[0]) for b in bodies]
 
 
 def _mean_place(raster: Rasters, organ: str) -> np.ndarray:
@@ -101,7 +102,7 @@ def test_organs_lie_on_their_sides_and_have_their_sizes(coarse: list[Rasters]) -
         order = ("bladder", "kidneys", "liver", "heart", "brain")
         heights = [_mean_place(r, o)[2] for o in order]
         assert heights == sorted(heights)
-        litres = {o: (r.organs == ORGANS[o]).sum() * 64e-6 for o in ORGANS}
+        litres = {o: (r.organs == ORGANS[o]).sum() * LITRES for o in ORGANS}
         assert 0.9 < litres["liver"] < 2.6
         assert 1.8 < litres["lungs"] < 6
         assert 0.9 < litres["brain"] + litres["brain_white"] < 1.7
@@ -110,20 +111,20 @@ def test_organs_lie_on_their_sides_and_have_their_sizes(coarse: list[Rasters]) -
 
 def test_urine_is_not_clipped(bodies: list[Body]) -> None:
     body = replace(bodies[0], uptake=replace(bodies[0].uptake, bladder=60.0, bladder_ml=250.0))
-    r = body.rasterise(STEP, (170, 90, 60), (0.0, 0.0, 840.0))
+    r = body.rasterise(STEP, (136, 72, 48), (0.0, 0.0, 840.0))
     bladder = r.organs == ORGANS["bladder"]
     assert r.suv[bladder].max() > 55
-    assert bladder.sum() * 0.064 == pytest.approx(250, rel=0.15)
+    assert bladder.sum() * LITRES * 1000 == pytest.approx(250, rel=0.15)
 
 
 def test_lesions_are_inside_and_of_their_size() -> None:
     found = 0
-    for seed in range(20, 25):
+    for seed in range(20, 23):
         rng = np.random.default_rng(seed)
         body = draw_body(rng, draw_subject(rng, "uexplorer"))
         for number, lesion in enumerate(body.lesions, 1):
             assert 5 <= lesion.diameter_mm <= 40 and 2 <= lesion.suv <= 15
-            if found >= 10:
+            if found >= 6:
                 continue
             step = max(1.0, lesion.diameter_mm / 14)
             n = int(2.4 * lesion.diameter_mm / step) + int(60 / step)
@@ -137,13 +138,13 @@ def test_lesions_are_inside_and_of_their_size() -> None:
             assert (r.organs[mask] > 0).all()
             assert np.percentile(r.suv[mask], 90) == pytest.approx(lesion.suv, rel=0.45)
             found += 1
-    assert found >= 5
+    assert found >= 4
 
 
 def test_coarse_and_fine_grids_hold_the_same_activity(bodies: list[Body]) -> None:
-    for body in bodies:
-        fine = body.rasterise((2.0,) * 3, (360, 180, 120), (0.0, 0.0, 1000.0)).suv.sum(dtype=float) * 8
-        wide = body.rasterise((4.0,) * 3, (180, 90, 60), (0.0, 0.0, 1000.0)).suv.sum(dtype=float) * 64
+    for body, z in zip(bodies, (1000.0, 1150.0), strict=True):
+        fine = body.rasterise((2.0,) * 3, (360, 180, 60), (0.0, 0.0, z)).suv.sum(dtype=float) * 8
+        wide = body.rasterise((4.0,) * 3, (180, 90, 30), (0.0, 0.0, z)).suv.sum(dtype=float) * 64
         assert wide == pytest.approx(fine, rel=0.02)
 
 

@@ -218,16 +218,16 @@ def _paint_bowel(frame: Frame, cavity: Stack) -> None:
     radius = 17 + 5 * _wander(rng, 90, 6)
     radius[60:] *= 0.8
     _paint_gut(frame, rng, p, np.clip(radius, 9, 27), u.bowel_hot, cavity)
-    z = np.linspace(1105, 915, 9)
+    z = np.linspace(1112, 915, 11)
     loops: list[tuple[float, float, float]] = []
     for n, height in enumerate(z):
         side = 1 if n % 2 else -1
-        half = 72 * (1 - 0.35 * abs(n - 3.5) / 4)
+        half = 80 * (1 - 0.35 * abs(n - 4.5) / 5)
         for t in np.linspace(-1, 1, 5):
             loops.append((side * t * half, 34 + 26 * float(rng.normal()), height + 13 * float(rng.normal())))
     path = np.asarray(loops) + rng.normal(0, 1, (len(loops), 3)) * [10, 0, 6]
-    q = _kept_inside(frame, smooth_path(path, 200), cavity, 15)
-    _paint_gut(frame, rng, q, np.clip(12 + 2.5 * _wander(rng, 200, 5), 7, 17), 0.6 * u.bowel_hot, cavity)
+    q = _kept_inside(frame, smooth_path(path, 240), cavity, 15)
+    _paint_gut(frame, rng, q, np.clip(13.5 + 2.5 * _wander(rng, 240, 5), 8, 18), 0.6 * u.bowel_hot, cavity)
     arc = np.array(
         [(30, 32, 1108), (46, 18, 1100), (48, 6, 1075), (34, 4, 1052), (0, 10, 1050), (-30, 18, 1080)]
     )

@@ -191,11 +191,11 @@ def paint_vessels(frame: Frame) -> None:
         ]  # fmt: skip
         vein = [(x + side * -9, y - 8, z, r * 1.05) for x, y, z, r in iliac]
         carotid = [(side * 12.0, 10, 1385, 5), (side * 24, -4, 1440, 4.5), (side * 30, -8, 1530, 4)]
-        jugular = [(side * 20.0, 20, 1388, 6.5), (side * 34, 0, 1440, 6.5), (side * 40, -14, 1540, 5)]
-        arm = [(side * 22.0, 12, 1388, 6), (side * 70, 14, 1412, 6), (side * 112, 6, 1392, 5)]
+        jugular = [(side * 20.0, 20, 1388, 6), (side * 34, 0, 1440, 5.5), (side * 40, -14, 1540, 4)]
+        arm = [(side * 22.0, 12, 1388, 5.5), (side * 70, 14, 1408, 4.5), (side * 112, 6, 1388, 3.2)]
         lines: list[list[tuple[float, ...]]] = [[*iliac], [*vein], [*carotid], [*jugular], [*arm]]
         for vessel in lines:
-            frame.add(frame.path(vessel), "blood", 0.92 * blood, detail_mm=2.5)
+            frame.add(frame.path(vessel), "blood", 0.85 * blood, detail_mm=2.5)
         for site, points in _NODES.items():
             frame.anatomy.nodes.setdefault(site, []).extend(frame.at(side * x, y, z) for x, y, z in points)
     frame.anatomy.nodes["mediastinal node"].append(frame.at(0, spine_y(1300) + 36, 1300))

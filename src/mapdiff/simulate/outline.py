@@ -163,10 +163,10 @@ def breasts(frame: Frame) -> list[Ellipsoid]:
     out = []
     for side in SIDES:
         x = side * 0.5 * a
-        y = cy + 0.78 * b + 10 * size
+        y = cy + 0.80 * b
         out.append(
             Ellipsoid(
-                (x, y, z + rng.normal(0, 5)), (62 * size, 36 * size, 60 * size), rotation(0, 0, side * -15)
+                (x, y, z + rng.normal(0, 5)), (66 * size, 33 * size, 62 * size), rotation(0, 0, side * -15)
             )
         )
     return out
