@@ -207,7 +207,7 @@ def test_through_every_pair_of_formats(series: Make, tmp_path: Path) -> None:
     for first in ("a", "a.zip", "a.nii", "a.nii.gz"):
         mapdiff.write(scan, tmp_path / f"one-{first}" / first)
         one = mapdiff.read(tmp_path / f"one-{first}" / first)
-        seconds = ("b.nii", "c.nii.gz") if first.startswith("a.nii") else ("b", "b.zip", "b.nii", "b.nii.gz")
+        seconds = ("b.nii", "c.nii.gz") if first.startswith("a.nii") else ("b", "b.zip", "b.nii", "c.nii.gz")
         for second in seconds:
             target = tmp_path / f"two-{first}" / second
             mapdiff.write(one, target)
