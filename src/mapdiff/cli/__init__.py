@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from mapdiff.cli.calibrate import calibrate
+from mapdiff.cli.demo import demo
 from mapdiff.cli.denoise import denoise
 from mapdiff.cli.evaluate import evaluate
 from mapdiff.cli.info import info
@@ -10,4 +11,4 @@ from mapdiff.cli.simulate import simulate
 from mapdiff.cli.train import train
 
 #: The verbs in the order that `mapdiff --help` shows them.
-VERBS: list[Callable[..., None]] = [denoise, evaluate, info, simulate, calibrate, train]
+VERBS: list[Callable[..., None]] = [denoise, evaluate, info, simulate, calibrate, train, demo]

@@ -56,6 +56,46 @@ def figures_table(figures: Sequence[Figure], title: str | None = None) -> Table:
     return table
 
 
+def before_after_table(before: Sequence[Figure], after: Sequence[Figure], title: str | None = None) -> Table:
+    """The same figures of two images side by side; of a lesion's quantities, the biases.
+
+    Args:
+        before: figures of the input.
+        after: of the result, against the same reference.
+        title: above the table.
+    """
+    later = {(f.protocol, f.region, f.name): f for f in after}
+    table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
+    for heading, numeric in (
+        ("measure", False),
+        ("in", False),
+        ("input", True),
+        ("result", True),
+        ("unit", False),
+    ):
+        table.add_column(heading, justify="right" if numeric else "left", no_wrap=numeric)
+    table.add_column("convention", overflow="fold", ratio=1)
+    names = {(f.protocol, f.region, f.name) for f in before}
+    for figure in before:
+        key = (figure.protocol, figure.region, figure.name)
+        # A quantity that has a bias is told by it.
+        if (
+            (*key[:2], f"{figure.name} bias") in names
+            or figure.name.endswith(" reference")
+            or key not in later
+        ):
+            continue
+        table.add_row(
+            printed_name(figure.name),
+            escape(figure.region),
+            printed_value(figure),
+            printed_value(later[key]),
+            figure.unit,
+            escape(f"{_PROTOCOLS.get(figure.protocol, figure.protocol)}: {figure.convention}"),
+        )
+    return table
+
+
 def printed_name(name: str) -> str:
     """A figure's name as people write it: "PSNR", "SUVmean bias"."""
     first, _, rest = name.partition(" ")

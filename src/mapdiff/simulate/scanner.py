@@ -62,7 +62,7 @@ QUADRA = Scanner(
     spacing_mm=(1.65, 1.65, 1.65),
     matrix=(440, 440, 644),
     sensitivity_cps_per_bq=0.0834,
-    effective_gain=1.1,
+    effective_gain=1.65,
     resolution_mm=3.6,
     scatter_fraction=0.36,
     randoms_ratio=0.6,
@@ -70,7 +70,7 @@ QUADRA = Scanner(
     iterations=4,
     subsets=8,
     psf_mm=3.0,
-    filter_mm=2.0,
+    filter_mm=0.0,
 )
 
 #: United Imaging uEXPLORER. Sensitivity 174 cps/kBq, scatter fraction 36 %, 3.0 mm: Spencer et al.,
@@ -121,6 +121,7 @@ def draw_scanner(rng: np.random.Generator) -> Scanner:
         name=VARIED,
         manufacturer="",
         model="",
+        effective_gain=1.1,
         sensitivity_cps_per_bq=QUADRA.sensitivity_cps_per_bq * 3.0 ** rng.uniform(-1, 1),
         resolution_mm=float(resolution),
         scatter_fraction=float(rng.uniform(0.3, 0.42)),
