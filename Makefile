@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all lint format docs bench clean
+.PHONY: demo test test-slow test-all lint format bench docs clean
 
 .venv/installed: pyproject.toml constraints.txt
 	test -d .venv || $(PYTHON) -m venv .venv
@@ -17,6 +17,9 @@ demo: .venv/installed
 test: .venv/installed
 	$(BIN)/pytest -m "not slow"
 
+test-slow: .venv/installed
+	$(BIN)/pytest -m slow
+
 test-all: .venv/installed
 	$(BIN)/pytest
 
@@ -28,3 +31,14 @@ lint: .venv/installed
 format: .venv/installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# Figures of the shipped model, real and simulated: benchmarks/results/shipped.json and docs/benchmark.md.
+bench: .venv/installed
+	$(BIN)/python benchmarks/shipped.py --shared ../shared --work runs/bench
+
+# Pictures of the docs.
+docs: demo
+	cp demo/picture.png docs/images/demo.png
+
+clean:
+	rm -rf .venv build dist demo

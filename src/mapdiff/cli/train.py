@@ -20,6 +20,9 @@ def train(
         float | None, typer.Option(help="Stop after so long; the same command goes on.")
     ] = None,
     checkpoint_every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 200,
+    calibration: Annotated[
+        Path | None, typer.Option(help="A file from `mapdiff calibrate`; default: calibrate these cohorts.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Train a denoiser on one or more multi-dose cohorts.
@@ -27,6 +30,7 @@ def train(
     The run's folder gets the model (model.safetensors, for `mapdiff denoise --model`), the best by
     validation (best.safetensors), the calibration, a log and the state from which the same command goes on.
     """
+    from mapdiff.diffusion.calibration import Calibration
     from mapdiff.errors import InputError
     from mapdiff.training.loop import TrainingConfig
     from mapdiff.training.loop import train as run_training
@@ -46,6 +50,7 @@ def train(
         config,
         max_hours=max_hours,
         checkpoint_every=checkpoint_every,
+        calibration=None if calibration is None else Calibration.read(calibration),
         device=device,
         say=say,
     )

@@ -26,6 +26,9 @@ from mapdiff.volume import Volume
 #: Air round the body that the network restores too, mm; beyond it the air is averaged over boxes as wide.
 MARGIN_MM = 15.0
 PRETRAINED = "map-diff"
+#: Axes that each evaluation of a run is mirrored along, in turn: the last image is a weighted mean of all
+#: estimates, and what the network errs in one orientation it does not quite err in another.
+MIRRORS: tuple[tuple[int, ...], ...] = ((), (2,), (1,), (0,))
 Progress = Callable[[int, int], None]
 
 
@@ -130,27 +133,27 @@ class Denoiser:
             )
         tiles = plan_tiles(scan.near_body, self.net.multiple, edge=max(tile // 8 * 8, 48))
         dose = self.model.calibration.dose_of_level(level)
-        total = 0
+        evaluations = 1 + len(self._anchors(dose))
+        total = len(tiles) * evaluations * max(samples, 1)
         done = 0
 
+        def on_tile() -> None:
+            nonlocal done
+            done += 1
+            progress(done, total)
+
         def predict(state: Tensor, u: Tensor, level_state: float) -> Tensor:
-            nonlocal done, total
-            total = max(total, len(tiles) * evaluations * max(samples, 1))
+            mirror = MIRRORS[done // len(tiles) % evaluations % len(MIRRORS)]
+            return self._predict(scan, tiles, state, u, level_state, level, mirror, on_tile)
 
-            def on_tile() -> None:
-                nonlocal done
-                done += 1
-                progress(done, total)
-
-            return self._predict(scan, tiles, state, u, level_state, level, on_tile)
-
-        evaluations = 1 + len(self._anchors(dose))
         runs: list[list[Stage]] = []
         mean: Tensor | None = None
         square: Tensor | None = None
         for n in range(max(samples, 1)):
             generator = torch.Generator().manual_seed(seed * 1_000_003 + n) if samples else None
-            run = list(self.method.stages(predict, scan.u, level, self.model.calibration, generator))
+            run = list(
+                self.method.stages(predict, scan.u, level, self.model.calibration, volume.spacing, generator)
+            )
             final = run[-1].image
             if mean is None or square is None:
                 runs, mean, square = [run], final.clone(), torch.zeros_like(final)
@@ -181,15 +184,22 @@ class Denoiser:
         return anchors_above(dose, stage_doses(self.model.calibration))
 
     def _estimate(
-        self, scan: "_Scan", tile: Tile, state: Tensor, u: Tensor, level_state: float, level: float
+        self,
+        scan: "_Scan",
+        tile: Tile,
+        state: Tensor,
+        u: Tensor,
+        level_state: float,
+        level: float,
+        mirror: tuple[int, ...] = (),
     ) -> Tensor:
         def at(values: Tensor) -> Tensor:
-            return values[tile.slices][None, None].to(self.device)
+            return values[tile.slices].flip(mirror)[None, None].to(self.device)
 
         levels = torch.tensor([[level_state], [level]], device=self.device)
         with torch.inference_mode():
             out = estimate(self.net, at(state), at(u), levels[0], levels[1], scan.volume.spacing)
-        return out[0, 0].cpu()
+        return out[0, 0].flip(mirror).cpu()
 
     def _predict(
         self,
@@ -199,12 +209,13 @@ class Denoiser:
         u: Tensor,
         level_state: float,
         level: float,
+        mirror: tuple[int, ...],
         on_tile: Callable[[], None],
     ) -> Tensor:
         z_hat, weight = blend(
             tiles,
             scan.shape,
-            lambda tile: self._estimate(scan, tile, state, u, level_state, level),
+            lambda tile: self._estimate(scan, tile, state, u, level_state, level, mirror),
             on_tile=on_tile,
         )
         return torch.where(weight > 0.01, z_hat, scan.air)

@@ -1,6 +1,6 @@
 """What a method is: a loss to train its network with, and a way from a low-dose image to a restored one."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -41,6 +41,7 @@ class Method(Protocol):
         u: Tensor,
         level: float,
         calibration: Calibration,
+        spacing_mm: Sequence[float],
         generator: torch.Generator | None,
     ) -> Iterator[Stage]:
         """From the input u of noise `level`, each stage and at last the full dose."""

@@ -16,6 +16,7 @@ from mapdiff.cohort.patches import Batch
 from mapdiff.diffusion import dose_path
 from mapdiff.diffusion.anchor_loss import error_weight, timestep_weights, weighted_square
 from mapdiff.diffusion.calibration import Calibration, nominal, stage_doses
+from mapdiff.diffusion.complement import ComplementNoise
 from mapdiff.diffusion.transform import invert, transform
 from mapdiff.dose import ANCHORS, dose_label
 from mapdiff.methods.base import Predict, Stage
@@ -126,23 +127,31 @@ class MapDiff:
         u: Tensor,
         level: float,
         calibration: Calibration,
+        spacing_mm: Sequence[float],
         generator: torch.Generator | None = None,
     ) -> Iterator[Stage]:
         """The progressive reverse path from u alone.
 
         Args:
             predict: estimates the noise-free image; linear, in units of the body's mean.
-            u: the input, any shape.
+            u: the input, (I, J, K).
             level: its noise level against the noise-free image (NMAE inside the body).
             calibration: the path.
-            generator: not used on the deterministic path.
+            spacing_mm: voxel size along i, j, k.
+            generator: None is the deterministic path; else the noise of the counts that each step adds is
+                drawn with it, and the last stage is one possible full-dose scan.
 
         Yields:
             A stage at each anchor above the input's dose, then the full dose ("full", 1.0).
         """
         d_u = calibration.dose_of_level(level)
         state, d_s = u, d_u
+        noise: ComplementNoise | None = None
         for label, dose in [*dose_path.anchors_above(d_u, stage_doses(calibration)), ("full", 1.0)]:
             z_hat = predict(state, u, level * (d_u / d_s) ** 0.5)
-            state, d_s = dose_path.step(state, z_hat, d_s / dose), dose
+            complement = z_hat
+            if generator is not None and dose > d_s:
+                noise = noise or ComplementNoise(u, z_hat, spacing_mm)
+                complement = z_hat + noise.draw(d_u / (dose - d_s), generator)
+            state, d_s = dose_path.step(state, complement, d_s / dose), dose
             yield Stage(label, dose, state)

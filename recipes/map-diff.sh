@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# How the weights in src/mapdiff/weights/map-diff.safetensors were made. Two cores: a quarter of an hour of
+# simulation, then the training. Stopped at any moment, it goes on where it was when it is run again.
+#   bash recipes/map-diff.sh RUNS [STEPS]
+set -euo pipefail
+runs=${1:?a folder for cohorts and run}
+steps=${2:-4000}
+mkdir -p "$runs"
+mapdiff simulate -o "$runs/varied-a" --subjects 32 --scanner varied --slab 64 --seed 21
+mapdiff simulate -o "$runs/varied-b" --subjects 32 --scanner varied --slab 64 --seed 22
+if [ ! -e "$runs/calibration.json" ]; then
+  mapdiff calibrate "$runs/varied-a" "$runs/varied-b" -o "$runs/calibration.json"
+fi
+mapdiff train "$runs/varied-a" "$runs/varied-b" -o "$runs/map-diff" --steps "$steps" \
+  --calibration "$runs/calibration.json"
