@@ -173,10 +173,26 @@ def load(entry: Entry, path: Path, pixels: bool) -> Dataset | None:
         raise
     except Exception as error:  # pydicom raises many kinds on broken files
         raise InputError(f"is not readable as DICOM ({type(error).__name__})", where) from error
+    if not pixels:
+        _drop_unreadable(dataset)
     if "TransferSyntaxUID" not in dataset.file_meta:
         implicit = dataset.original_encoding[0]
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
     return dataset
+
+
+def _drop_unreadable(dataset: Dataset) -> None:
+    """Leave out elements whose value cannot be parsed: they count as missing, where they are needed.
+
+    pydicom parses an element when it is first used, so a broken one would strike anywhere later.
+    """
+    for tag in list(dataset.keys()):
+        try:
+            element = dataset[tag]
+            for item in element.value if element.VR == "SQ" else ():
+                _drop_unreadable(item)
+        except Exception:  # pydicom raises many kinds
+            del dataset[tag]
 
 
 def pet_series(entries: list[Entry], path: Path, wanted: str | None) -> Series:

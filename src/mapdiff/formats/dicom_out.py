@@ -98,13 +98,21 @@ def _save(datasets: Sequence[Dataset], path: Path, zipped: bool) -> None:
     if not zipped:
         path.mkdir()
         for name, dataset in zip(names, datasets, strict=True):
-            dataset.save_as(path / name, enforce_file_format=True)
+            _save_one(dataset, path / name)
         return
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=3) as archive:
         for name, dataset in zip(names, datasets, strict=True):
             buffer = io.BytesIO()  # pydicom seeks, which an archive's member cannot
-            dataset.save_as(buffer, enforce_file_format=True)
+            _save_one(dataset, buffer)
             archive.writestr(name, buffer.getvalue())
+
+
+def _save_one(dataset: Dataset, target: Path | io.BytesIO) -> None:
+    try:
+        dataset.save_as(target, enforce_file_format=True)
+    except (TypeError, ValueError, AttributeError, NotImplementedError) as error:
+        # an element of the source that was read as text but is none; the message may quote its value
+        raise InputError("the source's header holds a value that DICOM cannot hold") from error
 
 
 def derived(volume: Volume, source: DicomSource, description: str | None, model: str | None) -> list[Dataset]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+import logging
+import warnings
 import zlib
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +51,20 @@ def is_nifti(path: Path) -> bool:
     return path.name.lower().endswith(ENDINGS)
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep nibabel and NumPy from printing about a header that is refused anyway, or read as it is."""
+    logger = nib.imageglobals.logger
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
 def read_nifti(path: Path, unit: str | None = None) -> Volume:
     """Read a NIfTI image; scl_slope is applied, the array is float32.
 
@@ -64,14 +81,15 @@ def read_nifti(path: Path, unit: str | None = None) -> Volume:
     modality = str((fields or {}).get("Modality", "")).upper()
     if modality not in _PET:
         raise InputError(f"is not PET: its sidecar says Modality {modality}", path)
-    array, header, affine, shape, warnings = _load(path)
+    with _quiet():
+        array, header, affine, shape, notes = _load(path)
     acquisition = bids.acquisition_from_sidecar(fields) if fields is not None else Acquisition()
     found, factor = _unit(unit, fields, header, path)
     if factor != 1:
         array = array * np.float32(factor)
-    warnings += check_voxels(array, path) + facts_warnings(found, acquisition)
+    notes += check_voxels(array, path) + facts_warnings(found, acquisition)
     source = NiftiSource(header, shape, fields, found, factor)
-    return Volume(array, affine, found, acquisition, warnings, source)
+    return Volume(array, affine, found, acquisition, notes, source)
 
 
 def _load(path: Path) -> tuple[NDArray[Any], Any, NDArray[np.float64], tuple[int, ...], tuple[str, ...]]:
@@ -96,14 +114,14 @@ def _load(path: Path) -> tuple[NDArray[Any], Any, NDArray[np.float64], tuple[int
     affine = np.asarray(image.affine, dtype=np.float64)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise InputError("its affine is singular or not finite, so the voxel size is not known", path)
-    warnings = _geometry_warnings(image.header, affine, path)
+    notes = _geometry_warnings(image.header, affine, path)
     try:
         array = np.asarray(image.dataobj, dtype=np.float32).reshape(three)
     except (OSError, EOFError, ValueError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError("is truncated: it holds fewer voxels than its header says", path) from error
     except MemoryError as error:
         raise InputError(f"does not fit into memory: {' x '.join(map(str, shape))} voxels", path) from error
-    return array, image.header, affine, shape, warnings
+    return array, image.header, affine, shape, notes
 
 
 def _geometry_warnings(header: Any, affine: NDArray[np.float64], path: Path) -> tuple[str, ...]:
