@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import logging
 import warnings
@@ -99,7 +98,7 @@ def _load(path: Path) -> tuple[NDArray[Any], Any, NDArray[np.float64], tuple[int
         raise InputError("no permission to read it", path) from None
     except (nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError) as error:
         raise InputError("is not a NIfTI image, or its header is broken", path) from error
-    except (OSError, EOFError, zlib.error, ValueError) as error:
+    except (OSError, EOFError, zlib.error, ValueError, OverflowError) as error:
         raise InputError("cannot be read: truncated or not a NIfTI image", path) from error
     if not isinstance(image, nib.nifti1.Nifti1Image):
         raise InputError(f"is {type(image).__name__}, not NIfTI", path)
@@ -117,7 +116,7 @@ def _load(path: Path) -> tuple[NDArray[Any], Any, NDArray[np.float64], tuple[int
     notes = _geometry_warnings(image.header, affine, path)
     try:
         array = np.asarray(image.dataobj, dtype=np.float32).reshape(three)
-    except (OSError, EOFError, ValueError, zlib.error, gzip.BadGzipFile) as error:
+    except (OSError, EOFError, ValueError, zlib.error, OverflowError) as error:
         raise InputError("is truncated: it holds fewer voxels than its header says", path) from error
     except MemoryError as error:
         raise InputError(f"does not fit into memory: {' x '.join(map(str, shape))} voxels", path) from error
