@@ -269,6 +269,7 @@ def test_enhanced_multi_frame(tmp_path: Path, series: Make) -> None:
     assert again.acquisition.suv_per_bqml == pytest.approx(classic.acquisition.suv_per_bqml)
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value", "ignore:The PN component")  # from making the files
 def test_nothing_read_tells_who_it_is(series: Make, capfd: pytest.CaptureFixture[str]) -> None:
     def odd(header: Dataset, _: int) -> None:
         header.PatientBirthDate = "19610203 "

@@ -143,6 +143,25 @@ def test_sidecar_is_carried_and_generated_by_added(tmp_path: Path) -> None:
     assert not any(word in (tmp_path / "anon_pet.json").read_text() for word in IDENTITY)
 
 
+def test_deidentify_clears_the_headers_free_text(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.nii", voxels().astype("f4"))
+    image = nib.load(path)
+    image.header["descrip"] = b"Bq/mL scan of DOE^JANE"
+    image.header["db_name"], image.header["aux_file"] = b"MRN-4711", b"JANE.dcm"
+    image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"DOE^JANE MRN-4711"))
+    nib.save(image, tmp_path / "named.nii")
+    assert b"JANE" in (tmp_path / "named.nii").read_bytes()
+    scan = mapdiff.read(tmp_path / "named.nii")
+    mapdiff.write(scan, tmp_path / "kept.nii")
+    assert (tmp_path / "kept.nii").read_bytes().count(b"JANE") == 3
+    mapdiff.write(scan, tmp_path / "out.nii", deidentify=True)
+    content = (tmp_path / "out.nii").read_bytes()
+    assert not any(word.encode() in content for word in IDENTITY)
+    again = mapdiff.read(tmp_path / "out.nii")
+    assert again.unit == "Bq/mL"
+    np.testing.assert_array_equal(again.array, scan.array)
+
+
 def test_nothing_is_overwritten_unless_asked(tmp_path: Path) -> None:
     path = save(tmp_path / "a.nii", voxels().astype("f4"))
     scan = mapdiff.read(path)

@@ -90,10 +90,14 @@ def discover(path: str | Path) -> list[Path]:
     path = Path(path)
     if not path.exists():
         raise InputError("is not there", path)
-    if path.is_file() or holds_dicom(path):
-        return [path]
+    try:
+        if path.is_file() or holds_dicom(path):
+            return [path]
+        entries = sorted(path.iterdir())
+    except PermissionError:
+        return [path]  # reading it says why
     found: list[Path] = []
-    for entry in sorted(path.iterdir()):
+    for entry in entries:
         if entry.name.startswith("."):
             continue
         if entry.is_dir():

@@ -177,7 +177,7 @@ def write_nifti(
         path: a .nii or .nii.gz file.
         description: goes into the header (79 characters) and the sidecar.
         model: the model that made the image, for the sidecar's GeneratedBy.
-        deidentify: drop the sidecar's fields that tell who the patient is.
+        deidentify: drop the sidecar's fields that tell who the patient is, and the header's free text.
         overwrite: replace what is there.
 
     Raises:
@@ -189,7 +189,7 @@ def write_nifti(
     check_target(path, overwrite)
     if fields is not None:
         check_target(json_path, overwrite)
-    image = _image(volume, source, description)
+    image = _image(volume, source, description, deidentify)
     with ExitStack() as stack:
         aside = stack.enter_context(written_aside(path))
         if fields is not None:
@@ -198,7 +198,7 @@ def write_nifti(
         nib.save(image, aside)
 
 
-def _image(volume: Volume, source: NiftiSource | None, description: str | None) -> Any:
+def _image(volume: Volume, source: NiftiSource | None, description: str | None, deidentify: bool) -> Any:
     array = np.asarray(volume.array)
     dtype: np.dtype[Any] = np.dtype(np.float32)
     if source is not None:
@@ -217,7 +217,12 @@ def _image(volume: Volume, source: NiftiSource | None, description: str | None) 
         image.header.set_xyzt_units("mm")
     else:
         _place(image, volume.affine, source.header)
-    if description is None and (source is None or source.unit != volume.unit) and volume.unit != UNKNOWN:
+    if deidentify:  # free text and embedded DICOM headers may name the patient
+        for field in ("descrip", "aux_file", "intent_name", *(("db_name",) if "db_name" in header else ())):
+            image.header[field] = b""
+        image.header.extensions.clear()
+    told_anew = deidentify or source is None or source.unit != volume.unit
+    if description is None and told_anew and volume.unit != UNKNOWN:
         description = volume.unit
     if description is not None:
         image.header["descrip"] = description.encode("ascii", "replace")[:79]
