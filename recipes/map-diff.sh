@@ -4,12 +4,14 @@
 #   bash recipes/map-diff.sh RUNS [STEPS]
 set -euo pipefail
 runs=${1:?a folder for cohorts and run}
-steps=${2:-4000}
+steps=${2:-2800}
 mkdir -p "$runs"
+# Trained on scanners that no preset is; calibrated on the Quadra, whose doses the stages are then named by.
 mapdiff simulate -o "$runs/varied-a" --subjects 32 --scanner varied --slab 64 --seed 21
 mapdiff simulate -o "$runs/varied-b" --subjects 32 --scanner varied --slab 64 --seed 22
+mapdiff simulate -o "$runs/quadra" --subjects 6 --scanner quadra --slab 48 --seed 23
 if [ ! -e "$runs/calibration.json" ]; then
-  mapdiff calibrate "$runs/varied-a" "$runs/varied-b" -o "$runs/calibration.json"
+  mapdiff calibrate "$runs/quadra" -o "$runs/calibration.json"
 fi
 mapdiff train "$runs/varied-a" "$runs/varied-b" -o "$runs/map-diff" --steps "$steps" \
   --calibration "$runs/calibration.json"
