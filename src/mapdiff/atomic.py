@@ -38,7 +38,10 @@ def written_aside(path: Path) -> Iterator[Path]:
     Raises:
         InputError: the disk is full or the place cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot be written: {error.strerror or error}", path) from error
     aside = path.parent / f".aside-{uuid.uuid4().hex[:8]}-{path.name}"
     try:
         yield aside

@@ -8,6 +8,8 @@ from fractions import Fraction
 from mapdiff.errors import InputError
 
 FULL = Fraction(1)
+#: Doses are fractions with a denominator up to this one's, so that 0.3333333 is 1/3.
+LOWEST = Fraction(1, 10_000)
 #: The doses of a multi-dose cohort, from the highest to the lowest.
 DOSES = tuple(Fraction(1, drf) for drf in (1, 2, 4, 10, 20, 50, 100))
 #: The intermediate doses that hold the reverse path (the paper's anchors), in the order they are passed.
@@ -18,7 +20,7 @@ def parse_dose(text: str) -> Fraction:
     """Read a dose fraction: "1/20", "0.05", "full" or "drf20" all name one.
 
     Raises:
-        InputError: the text is no dose fraction above 0 and up to 1.
+        InputError: the text is no dose fraction from 1/10000 to 1.
     """
     word = text.strip().lower()
     try:
@@ -32,7 +34,9 @@ def parse_dose(text: str) -> Fraction:
         raise InputError(f"'{text}' is not a dose fraction such as 1/20") from None
     if not 0 < dose <= 1:
         raise InputError(f"dose {text} is outside (0, 1]: give the fraction of the full dose, such as 1/20")
-    return dose.limit_denominator(10_000)
+    if dose < LOWEST:
+        raise InputError(f"dose {text} is below {LOWEST}, the lowest that has a name")
+    return dose.limit_denominator(LOWEST.denominator)
 
 
 def dose_label(dose: Fraction) -> str:
