@@ -1,0 +1,78 @@
+"""A lower dose of a given scan."""
+
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+import mapdiff
+from mapdiff.cohort.layout import doses_of, subjects
+from mapdiff.dose import FULL
+from mapdiff.errors import InputError
+from mapdiff.simulate.cohort import simulate_from_image
+from mapdiff.simulate.from_image import lower_dose
+from mapdiff.simulate.scanner import UEXPLORER
+from synthetic import smooth_body, volume_of
+
+LOW = Fraction(1, 20)
+SCANNER = replace(UEXPLORER, angles=32)
+
+
+@pytest.fixture
+def scan():
+    volume = volume_of(4000 * smooth_body())
+    facts = replace(volume.acquisition, frame_s=300.0, tracer="FDG", suv_per_bqml=1 / 4000)
+    return replace(volume, acquisition=facts)
+
+
+def test_a_cohort_of_one_subject_is_written(scan, tmp_path):
+    source = tmp_path / "scan.nii.gz"
+    mapdiff.write(scan, source)
+    written = simulate_from_image(source, tmp_path / "out", (LOW,), "quadra", 1)
+    (subject,) = subjects(tmp_path / "out")
+    paths = doses_of(subject)
+    assert list(paths) == [FULL, LOW] and set(written.paths) == set(paths.values())
+    images = {dose: mapdiff.read(path) for dose, path in paths.items()}
+    for image in images.values():
+        assert image.shape == scan.shape and image.unit == "Bq/mL"
+        np.testing.assert_allclose(image.affine, scan.affine, atol=1e-4)
+    inside = scan.array > 2000
+    full, low = images[FULL].array[inside], images[LOW].array[inside]
+    assert full.mean() == pytest.approx(scan.array[inside].mean(), rel=0.1)
+    assert low.mean() == pytest.approx(full.mean(), rel=0.1)
+    assert np.abs(low - full).mean() > np.abs(full - scan.array[inside]).mean() / 4
+    with pytest.raises(InputError, match="exists already"):
+        simulate_from_image(source, tmp_path / "out", (LOW,), "quadra", 1)
+
+
+def test_a_seed_decides_and_an_unknown_header_is_told(scan):
+    bare = volume_of(smooth_body(), "unknown")
+    one, again, other = (lower_dose(bare, SCANNER, (LOW,), seed) for seed in (1, 1, 2))
+    assert one.doses[LOW].array.tobytes() == again.doses[LOW].array.tobytes()
+    assert one.doses[LOW].array.tobytes() != other.doses[LOW].array.tobytes()
+    assert len(one.assumed) == 2 and one.doses[LOW].unit == "unknown"
+    assert lower_dose(scan, SCANNER, (LOW,), 1).assumed == ()
+
+
+def test_suv_and_bqml_of_one_scan_give_the_same_counts(scan):
+    suv = replace(scan, array=scan.array / 4000, unit="SUV")
+    one, other = lower_dose(scan, SCANNER, (LOW,), 1), lower_dose(suv, SCANNER, (LOW,), 1)
+    assert one.prompts[LOW] == pytest.approx(other.prompts[LOW], rel=0.01)
+    assert other.noise_free.unit == "SUV"
+    np.testing.assert_allclose(4000 * other.noise_free.array, one.noise_free.array, rtol=1e-3, atol=1)
+
+
+def test_longer_beds_give_more_counts(scan):
+    longer = replace(scan, acquisition=replace(scan.acquisition, frame_s=600.0))
+    counts = [lower_dose(s, SCANNER, (LOW,), 1).prompts[FULL] for s in (scan, longer)]
+    assert counts[1] / counts[0] == pytest.approx(2, rel=0.01)
+
+
+def test_bad_input_leaves_nothing(tmp_path):
+    bad = tmp_path / "bad.nii.gz"
+    bad.write_text("hello")
+    for source in (bad, tmp_path / "none.nii.gz"):
+        with pytest.raises(InputError, match=source.name):
+            simulate_from_image(source, tmp_path / "out", (LOW,), "quadra", 0)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,37 @@
+"""The scanners that can be simulated."""
+
+import numpy as np
+import pytest
+
+from mapdiff.errors import InputError
+from mapdiff.simulate.scanner import PRESETS, QUADRA, draw_scanner, scanner_named
+
+
+@pytest.mark.parametrize("name", ["quadra", "uexplorer"])
+def test_presets_are_found_by_name(name):
+    scanner = scanner_named(name)
+    assert scanner.name == name and PRESETS[name] is scanner
+    assert scanner.angles % scanner.subsets == 0
+
+
+@pytest.mark.parametrize("name", ["", "Quadra", "mct"])
+def test_an_unknown_scanner_is_an_error_that_lists_the_known(name):
+    with pytest.raises(InputError, match="quadra, uexplorer"):
+        scanner_named(name)
+
+
+def test_drawn_scanners_lie_in_their_ranges_and_differ():
+    drawn = [draw_scanner(np.random.default_rng(n)) for n in range(300)]
+    gains = np.array([s.sensitivity_cps_per_bq / QUADRA.sensitivity_cps_per_bq for s in drawn])
+    assert gains.min() > 1 / 3.01 and gains.max() < 3.01 and gains.min() < 0.4 and gains.max() > 2.5
+    for s in drawn:
+        assert 3.0 <= s.resolution_mm <= 6.5 and 0.3 <= s.scatter_fraction <= 0.42
+        assert 0.2 <= s.randoms_ratio <= 1.2 and 2 <= s.iterations <= 4 and 0 <= s.filter_mm <= 7
+        assert s.psf_mm == 0 or 0.69 < s.psf_mm / s.resolution_mm <= 1
+        assert s.name == "varied" and not s.model  # it must not pass for a real one
+    assert {s.iterations for s in drawn} == {2, 3, 4}
+    assert 0.35 < np.mean([s.psf_mm > 0 for s in drawn]) < 0.65
+
+
+def test_a_seed_draws_one_scanner():
+    assert draw_scanner(np.random.default_rng(1)) == draw_scanner(np.random.default_rng(1))
