@@ -56,7 +56,7 @@ class Anchor:
 
     @property
     def dose(self) -> float:
-        """The path's dose at the calibrated time: near the nominal one where reconstruction is near linear."""
+        """The path's dose at the calibrated time: near the nominal where reconstruction is near linear."""
         return float(dose_at(self.t))
 
 
@@ -90,7 +90,7 @@ class Calibration:
 
         Above the full dose it is clipped to 1. A scan of dose d lies level * sqrt(1 - d) from the full dose.
         """
-        return float(min((self.full_level / level) ** 2, 1.0))
+        return 1.0 if level <= self.full_level else float((self.full_level / level) ** 2)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -121,7 +121,7 @@ class Calibration:
         """
         try:
             return cls.from_dict(json.loads(path.read_text()))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"is not a calibration: {error}", path) from None
 
 

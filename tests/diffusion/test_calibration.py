@@ -1,0 +1,147 @@
+"""Degradation matching: nested scans come out at their nominal doses, mistakes come out as errors."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from mapdiff.diffusion.calibration import (
+    Calibration,
+    calibrate,
+    measure_subject,
+    nmae,
+    nominal,
+    nrms,
+    stage_doses,
+)
+from mapdiff.dose import ANCHORS, DOSES, FULL
+from mapdiff.errors import InputError
+from synthetic import FULL_LEVEL, nested_scans, smooth_body
+
+BODY = np.ones((24, 24, 16), bool)
+
+
+def measured(measure: str = "nmae", count: int = 5, doses: tuple[Fraction, ...] = DOSES) -> list:
+    """Bodies that differ in how noisy they are, as people do."""
+    found = []
+    for n in range(count):
+        scans = nested_scans(smooth_body(seed=n) + 0.2, FULL_LEVEL * (0.7 + 0.15 * n), n, doses)
+        found.append(measure_subject(scans, BODY, measure))
+    return found
+
+
+@pytest.fixture(scope="module", params=["nmae", "nrms"])
+def calibration(request):
+    return calibrate(measured(request.param), request.param)
+
+
+def test_nominal_doses_are_recovered(calibration):
+    assert list(calibration.anchors) == ["1/2", "1/4", "1/10", "1/20", "1/50", "1/100"]
+    for label, anchor in calibration.anchors.items():
+        assert anchor.dose == pytest.approx(nominal(label), rel=0.04), label
+    times = [anchor.t for anchor in calibration.anchors.values()]
+    assert times == sorted(times)
+
+
+def test_intervals_hold_their_time(calibration):
+    for anchor in calibration.anchors.values():
+        assert 1 <= anchor.t_low <= anchor.t <= anchor.t_high <= 1000
+    # the lowest dose makes the curve, so it lies on it; the others are uncertain
+    assert calibration.anchors["1/4"].t_low < calibration.anchors["1/4"].t_high
+
+
+def test_the_curve_gives_the_times_back(calibration):
+    for anchor in calibration.anchors.values():
+        assert calibration.time_of_degradation(anchor.degradation) == pytest.approx(anchor.t, abs=0.5)
+    assert calibration.time_of_degradation(0) == 1 and calibration.time_of_degradation(1e6) == 1000
+
+
+def test_levels_and_doses(calibration):
+    for label in ("1/10", "1/50"):
+        level = calibration.full_level / nominal(label) ** 0.5
+        assert calibration.dose_of_level(level) == pytest.approx(nominal(label))
+    assert calibration.dose_of_level(calibration.full_level / 3) == 1.0
+    if calibration.measure == "nmae":
+        assert calibration.full_level == pytest.approx(FULL_LEVEL, rel=0.05)
+
+
+def test_stages_are_the_anchors(calibration):
+    stages = stage_doses(calibration)
+    assert list(stages) == ["1/10", "1/4", "1/2"]
+    assert stages["1/4"] == calibration.anchors["1/4"].dose
+
+
+def test_json_round_trip(calibration, tmp_path):
+    path = tmp_path / "calibration.json"
+    path.write_text(calibration.to_json())
+    assert Calibration.read(path) == calibration
+
+
+@pytest.mark.parametrize("text", ["", "not json", "{}", "[]", '{"measure": "nmae", "anchors": 3}'])
+def test_other_files_are_no_calibration(tmp_path, text):
+    path = tmp_path / "calibration.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"calibration\.json.*is not a calibration"):
+        Calibration.read(path)
+
+
+def test_a_missing_file_is_an_input_error(tmp_path):
+    with pytest.raises(InputError, match="none"):
+        Calibration.read(tmp_path / "none.json")
+
+
+def test_swapped_doses_are_an_error():
+    """What D100 taken for the full dose, or two folders exchanged, would do."""
+    swap = {Fraction(1, 4): Fraction(1, 10), Fraction(1, 10): Fraction(1, 4)}
+    subjects = []
+    for n in range(3):
+        scans = nested_scans(smooth_body(seed=n) + 0.2, seed=n)
+        subjects.append(measure_subject({d: scans[swap.get(d, d)] for d in scans}, BODY))
+    with pytest.raises(InputError, match=r"out of order.*swapped"):
+        calibrate(subjects)
+
+
+def test_a_missing_anchor_is_named():
+    doses = tuple(d for d in DOSES if d != Fraction(1, 4))
+    with pytest.raises(InputError, match="1/4"):
+        calibrate(measured(count=2, doses=doses))
+
+
+def test_subjects_may_lack_a_dose():
+    lacking = measured(count=2, doses=tuple(d for d in DOSES if d != Fraction(1, 50)))
+    found = calibrate([*measured(count=3), *lacking])
+    assert found.subjects == 5 and found.anchors["1/50"].dose == pytest.approx(1 / 50, rel=0.3)
+    for dose in ANCHORS:
+        assert stage_doses(found)[str(dose)] == pytest.approx(float(dose), rel=0.04)
+
+
+@pytest.mark.parametrize("doses", [(FULL,), (Fraction(1, 2), Fraction(1, 4)), ()])
+def test_a_subject_needs_the_full_dose_and_a_lower_one(doses):
+    scans = nested_scans(smooth_body(), doses=doses)
+    with pytest.raises(InputError, match="full dose"):
+        measure_subject(scans, BODY)
+
+
+def test_measures_do_not_depend_on_the_unit_and_only_on_the_body():
+    scans = nested_scans(smooth_body() + 0.2)
+    body = BODY.copy()
+    body[:8] = False
+    one = measure_subject(scans, body)
+    scaled = measure_subject({d: 4000 * y for d, y in scans.items()}, body)
+    for dose, value in one.real.items():
+        assert scaled.real[dose] == pytest.approx(value, rel=1e-4)
+    outside = {d: y.copy() for d, y in scans.items()}
+    for y in outside.values():
+        y[:8] = 99
+    assert measure_subject(outside, body).real == one.real
+
+
+def test_measures_by_hand():
+    x, y = np.array([1.0, 3.0]), np.array([2.0, 1.0])
+    assert nmae(y, x) == pytest.approx(3 / 4)
+    assert nrms(y, x) == pytest.approx((2.5**0.5) / 2)
+
+
+def test_the_same_seed_gives_the_same_interval():
+    subjects = measured(count=3)
+    assert calibrate(subjects, seed=4) == calibrate(subjects, seed=4)
