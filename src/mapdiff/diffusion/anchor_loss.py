@@ -9,12 +9,16 @@ from torch.nn import functional
 #: Width of the mean of u that the squared errors are weighted by, mm.
 WEIGHT_WIDTH_MM = 14.0
 WEIGHT_FLOOR = 0.1
+#: OSEM's noise grows faster with the activity than the root of it: its variance about as this power.
+WEIGHT_POWER = 1.5
+#: The error of an estimate grows about as this power of the input's noise level.
+LEVEL_POWER = 1.5
 #: Width of the kernel round each anchor's time, in steps of the T = 1000.
 KERNEL_WIDTH = 60.0
 
 
 def error_weight(u: Tensor, spacing_mm: Tensor) -> Tensor:
-    """Weights of the squared error: one over the local mean of the input, plus a floor.
+    """Weights of the squared error: a power of one over the local mean of the input.
 
     The noise's variance grows with the activity, so this evens out what bright and faint tissue tell. The
     weight depends on the input alone, never on the target: the minimiser stays the conditional mean of the
@@ -32,8 +36,13 @@ def error_weight(u: Tensor, spacing_mm: Tensor) -> Tensor:
         width = [2 * max(int(round(WEIGHT_WIDTH_MM / float(s) / 2)), 1) + 1 for s in spacing]
         padding = [w // 2 for w in width]
         mean = functional.avg_pool3d(image[None], width, stride=1, padding=padding, count_include_pad=False)
-        rows.append(1 / (mean.clamp_min(0) + WEIGHT_FLOOR))
+        rows.append((mean.clamp_min(0) + WEIGHT_FLOOR) ** -WEIGHT_POWER)
     return torch.cat(rows)
+
+
+def level_weight(level_u: Tensor) -> Tensor:
+    """Weights of the patches of a batch, (B,): without them the lowest doses would drown the others."""
+    return (level_u / 0.3) ** -LEVEL_POWER
 
 
 def weighted_square(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:

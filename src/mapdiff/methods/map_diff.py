@@ -14,7 +14,12 @@ from torch import Tensor, nn
 
 from mapdiff.cohort.patches import Batch
 from mapdiff.diffusion import dose_path
-from mapdiff.diffusion.anchor_loss import error_weight, timestep_weights, weighted_square
+from mapdiff.diffusion.anchor_loss import (
+    error_weight,
+    level_weight,
+    timestep_weights,
+    weighted_square,
+)
 from mapdiff.diffusion.calibration import Calibration, nominal, stage_doses
 from mapdiff.diffusion.complement import ComplementNoise
 from mapdiff.diffusion.transform import invert, transform
@@ -49,7 +54,7 @@ class MapDiff:
 
     name: str = "map-diff"
     anchor_weight: float = 0.1
-    own_stages: float = 0.5
+    own_stages: float = 0.4
     noise_scale: tuple[float, float] = (0.6, 1.7)
     input_doses: tuple[tuple[float, float], ...] = (
         (1 / 2, 0.05),
@@ -104,7 +109,8 @@ class MapDiff:
 
         z_hat = estimate(net, state, u, level_u * (d_u / d_s).sqrt(), level_u, batch.spacing_mm)
         weight = error_weight(u, batch.spacing_mm)
-        diffusion = weighted_square(z_hat, z, weight).mean()
+        share = level_weight(level_u)
+        diffusion = (share * weighted_square(z_hat, z, weight)).mean()
         t = torch.tensor([dose_path.time_of(float(d)) for d in d_s], device=device)
         labels = [dose_label(dose) for dose in ANCHORS]
         weights = timestep_weights(t, {label: calibration.anchors[label].t for label in labels})
@@ -118,7 +124,7 @@ class MapDiff:
             y_d = batch.scans[:, int((doses - nominal(label)).abs().argmin())][:, None]
             y_d = z + scale[column] * (y_d - z)
             stage = dose_path.step(state, z_hat, (d_s / dose).clamp(max=1)[column])
-            anchor = anchor + (weights[label] * reached * weighted_square(stage, y_d, weight)).mean()
+            anchor = anchor + (share * weights[label] * reached * weighted_square(stage, y_d, weight)).mean()
         return {"loss": diffusion + self.anchor_weight * anchor, "diffusion": diffusion, "anchor": anchor}
 
     def stages(
