@@ -71,17 +71,20 @@ def load_model(path: Path) -> TrainedModel:
         raise InputError(f"is not a model file: {error}", path) from None
     if facts.get("format") != FORMAT:
         raise InputError(f"is not a mapdiff model (format {facts.get('format')!r}, not {FORMAT!r})", path)
-    if facts["transform"] != transform.settings():
+    if facts.get("transform") != transform.settings():
         raise InputError("was trained with another intensity transform than this version has", path)
-    net = DenoiserNet(DenoiserConfig.from_dict(facts["network"]))
-    net.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    try:
+        net = DenoiserNet(DenoiserConfig.from_dict(facts["network"]))
+        net.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+        calibration = Calibration.from_dict(facts["calibration"])
+        low, high = facts["level_range"]
+        method, training = facts["method"], facts["training"]
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise InputError(f"is a broken mapdiff model: {error}", path) from None
     net = net.to(memory_format=torch.channels_last_3d).eval()  # type: ignore[call-overload]
     for parameter in net.parameters():
         parameter.requires_grad_(False)
-    low, high = facts["level_range"]
-    return TrainedModel(
-        facts["method"], net, Calibration.from_dict(facts["calibration"]), (low, high), facts["training"]
-    )
+    return TrainedModel(method, net, calibration, (low, high), training)
 
 
 def file_hash(path: Path) -> str:
