@@ -72,7 +72,7 @@ def find_level(
         with torch.no_grad():
             parts = [estimate(tile, assumed).numpy()[body[tile.slices]] for tile in tiles]
         found = MEASURES[measure](inside, np.concatenate(parts))
-        if abs(found / level - 1) < 0.02:
+        if abs(found - level) < 0.02 * level:
             return found
         level = found
     return level

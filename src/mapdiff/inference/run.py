@@ -46,7 +46,7 @@ class DenoiseOptions:
 
 def is_nifti_name(path: Path) -> bool:
     """Whether a name asks for NIfTI."""
-    return path.name.endswith((".nii", ".nii.gz"))
+    return path.name.lower().endswith((".nii", ".nii.gz"))
 
 
 def output_path(source: Path, output: Path) -> Path:
@@ -56,20 +56,22 @@ def output_path(source: Path, output: Path) -> Path:
     return output
 
 
+def _stem_and_ending(path: Path) -> tuple[str, str]:
+    for ending in (".nii.gz", ".nii", ".zip"):
+        if path.name.lower().endswith(ending):
+            return path.name[: -len(ending)], path.name[-len(ending) :]
+    return path.name, ""
+
+
 def beside(output: Path, word: str) -> Path:
     """The name of a companion of the output: "scan.nii.gz" and "dose-1-10" give "scan_dose-1-10.nii.gz"."""
-    for ending in (".nii.gz", ".nii", ".zip"):
-        if output.name.endswith(ending):
-            return output.with_name(f"{output.name.removesuffix(ending)}_{word}{ending}")
-    return output.with_name(f"{output.name}_{word}")
+    stem, ending = _stem_and_ending(output)
+    return output.with_name(f"{stem}_{word}{ending}")
 
 
 def manifest_path(output: Path) -> Path:
     """The manifest beside an output."""
-    stem = output.name
-    for ending in (".nii.gz", ".nii", ".zip"):
-        stem = stem.removesuffix(ending)
-    return output.with_name(f"{stem}_manifest.json")
+    return output.with_name(f"{_stem_and_ending(output)[0]}_manifest.json")
 
 
 def input_hash(volume: Volume) -> str:
@@ -104,6 +106,10 @@ def denoise_file(
         InputError: the scan cannot be read or the output cannot be written; nothing is left behind.
     """
     output = output_path(source, output)
+    if source.resolve().is_relative_to(output.resolve()):
+        raise InputError(
+            f"is the input or holds it ({source.name}); give another place for the result", output
+        )
     check_target(output, options.overwrite)
     check_target(manifest_path(output), options.overwrite)
     volume = read(source, series=options.series, unit=options.unit)
@@ -216,10 +222,17 @@ def denoise_many(
     A scan whose manifest is there is done and skipped, unless `options.overwrite`.
     """
     done, skipped, failed = [], [], []
+    taken: dict[Path, Path] = {}
     for scan in scans:
         target = output / scan.relative_to(folder)
         if scan.is_file() and scan.suffix == ".zip":
             target = target.with_suffix(".zip")
+        other = taken.setdefault(manifest_path(target), scan)
+        if other != scan:
+            cause = f"{scan}: its manifest would be that of {other.name}; denoise it by itself"
+            failed.append((scan, cause))
+            say(f"failed: {cause}")
+            continue
         if manifest_path(target).exists() and not options.overwrite:
             skipped.append(scan)
             continue

@@ -1,0 +1,207 @@
+"""From files to files: in kind, whole or not at all, and a batch that goes on."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mapdiff
+from mapdiff.errors import InputError
+from mapdiff.inference.denoiser import Denoiser
+from mapdiff.inference.run import (
+    DenoiseOptions,
+    beside,
+    denoise_file,
+    denoise_many,
+    input_hash,
+    manifest_path,
+    output_path,
+    scans_in,
+)
+from synthetic import low_dose_volume
+
+
+@pytest.fixture(scope="module")
+def denoiser(small_model):
+    return Denoiser.from_pretrained(small_model, "cpu")
+
+
+@pytest.fixture
+def scans(tmp_path) -> Path:
+    """A folder of three scans, one of them broken, one in a folder of its own."""
+    folder = tmp_path / "scans"
+    (folder / "deep").mkdir(parents=True)
+    mapdiff.write(low_dose_volume(seed=1), folder / "a.nii.gz")
+    (folder / "b.nii.gz").write_text("not an image")
+    mapdiff.write(low_dose_volume(seed=2), folder / "deep" / "c.nii")
+    return folder
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def batch(denoiser, folder, output, overwrite=False):
+    options = DenoiseOptions(overwrite=overwrite)
+    said: list[str] = []
+    result = denoise_many(
+        denoiser,
+        folder,
+        scans_in(folder),
+        output,
+        options,
+        lambda name: lambda done, total: None,
+        said.append,
+    )
+    return result, said
+
+
+@pytest.mark.parametrize(
+    ("source", "output", "expected"),
+    [
+        ("a.nii.gz", "out.nii.gz", "out.nii.gz"),
+        ("a.nii.gz", "out.nii", "out.nii"),
+        ("a.nii.gz", "out", "out/a.nii.gz"),
+        ("A.NII", "out", "out/A.NII"),
+        ("series", "out", "out"),
+    ],
+)
+def test_where_the_result_goes(tmp_path, source, output, expected):
+    path = tmp_path / source
+    path.mkdir() if source == "series" else path.write_text("")
+    assert output_path(path, tmp_path / output) == tmp_path / expected
+
+
+def test_names_of_companions():
+    assert beside(Path("x/scan.nii.gz"), "dose-1-10") == Path("x/scan_dose-1-10.nii.gz")
+    assert beside(Path("x/v1.2"), "deviation") == Path("x/v1.2_deviation")
+    assert beside(Path("x/s.zip"), "deviation") == Path("x/s_deviation.zip")
+    assert manifest_path(Path("x/scan.nii.gz")) == Path("x/scan_manifest.json")
+    assert manifest_path(Path("x/v1.2")) == Path("x/v1.2_manifest.json")
+
+
+def test_nifti_in_nifti_out_with_stages_and_manifest(denoiser, scans, tmp_path):
+    source, output = scans / "a.nii.gz", tmp_path / "out" / "restored.nii.gz"
+    manifest = denoise_file(denoiser, source, output, DenoiseOptions(save_stages=True))
+    before, after = mapdiff.read(source), mapdiff.read(output)
+    assert after.shape == before.shape and after.unit == before.unit
+    np.testing.assert_allclose(after.affine, before.affine)
+    np.testing.assert_allclose(after.array, denoiser.denoise(before).image.array, rtol=1e-6)
+    images = {p.name for p in output.parent.glob("*.nii.gz")}
+    assert images == {"restored.nii.gz", *(f"restored_dose-1-{n}.nii.gz" for n in (2, 4, 10))}
+    assert set(manifest["outputs"]) == images
+    assert json.loads(manifest_path(output).read_text()) == manifest
+    assert "research use" in manifest["note"]
+    assert manifest["model"]["sha256"] == denoiser.hash
+    assert manifest["input"]["sha256_of_voxels_and_affine"] == input_hash(before)
+    assert manifest["input"]["shape"] == [24, 24, 16] and manifest["network_evaluations"] == 4
+    assert manifest["noise_level"]["value"] > 0 and list(manifest["stages"]) == ["1/10", "1/4", "1/2"]
+    assert not [name for name in tree(output.parent) if "aside" in name]
+
+
+def test_dicom_in_dicom_out(denoiser, tmp_path):
+    helper = Path(__file__).parents[1] / "formats" / "small_series.py"
+    spec = importlib.util.spec_from_file_location("small_series_of_formats", helper)
+    small_series = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(small_series)
+    body = low_dose_volume((24, 24, 16)).array.clip(0) / 4  # the slopes are 0.5 and more, the pixels 16 bit
+    headers = small_series.make_headers(slices=16, rows=24, columns=24)
+    for k, header in enumerate(headers):
+        header.PixelData = (body[:, :, k] / float(header.RescaleSlope)).round().astype("<i2").tobytes()
+    source = small_series.save_headers(headers, tmp_path / "series")
+    output = tmp_path / "restored"
+    manifest = denoise_file(denoiser, source, output, DenoiseOptions())
+    before, after = mapdiff.read(source), mapdiff.read(output)
+    assert len(list(output.iterdir())) == 16 and manifest["outputs"] == ["restored"]
+    np.testing.assert_allclose(after.affine, before.affine, atol=1e-3)
+    assert after.unit == before.unit == "Bq/mL"
+    expected = denoiser.denoise(before).image.array
+    np.testing.assert_allclose(after.array, expected, atol=1e-3 * expected.max())
+    assert (tmp_path / "restored_manifest.json").is_file()
+
+
+def test_what_is_there_is_not_replaced_unless_asked(denoiser, scans, tmp_path):
+    output = tmp_path / "out.nii.gz"
+    for path in (output, manifest_path(output)):
+        path.write_text("precious")
+        with pytest.raises(InputError, match="--overwrite"):
+            denoise_file(denoiser, scans / "a.nii.gz", output, DenoiseOptions())
+        assert path.read_text() == "precious" and set(tree(tmp_path)) - set(tree(scans)) >= {path.name}
+        path.unlink()
+    output.write_text("old")
+    denoise_file(denoiser, scans / "a.nii.gz", output, DenoiseOptions(overwrite=True))
+    assert mapdiff.read(output).shape == (24, 24, 16)
+
+
+@pytest.mark.parametrize("kind", ["broken", "missing", "empty", "without a body"])
+def test_bad_input_leaves_nothing(denoiser, tmp_path, kind):
+    source = tmp_path / "bad.nii.gz"
+    if kind == "broken":
+        source.write_text("hello")
+    elif kind == "empty":
+        source.write_bytes(b"")
+    elif kind == "without a body":
+        volume = low_dose_volume()
+        mapdiff.write(volume.with_array(-np.abs(volume.array) - 1), source)
+    with pytest.raises(InputError, match=r"bad\.nii\.gz") as caught:
+        denoise_file(denoiser, source, tmp_path / "out" / "x.nii.gz", DenoiseOptions(save_stages=True))
+    assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()
+
+
+def test_a_batch_goes_on_after_a_bad_scan_and_skips_what_is_done(denoiser, scans, tmp_path):
+    output = tmp_path / "out"
+    result, said = batch(denoiser, scans, output)
+    assert [p.name for p in result.done] == ["a.nii.gz", "c.nii"] and not result.skipped
+    ((bad, cause),) = result.failed
+    assert bad.name == "b.nii.gz" and "b.nii.gz" in cause and any("b.nii.gz" in line for line in said)
+    each = [(".nii.gz", "a"), (".nii", "deep/c")]
+    assert set(tree(output)) == {
+        stem + end for ending, stem in each for end in (ending, ".json", "_manifest.json")
+    }
+    before = tree(output)
+    again, _ = batch(denoiser, scans, output)
+    assert [p.name for p in again.skipped] == ["a.nii.gz", "c.nii"] and not again.done
+    assert [p.name for p, _ in again.failed] == ["b.nii.gz"] and tree(output) == before
+
+
+def test_a_batch_makes_again_what_a_stop_left_without_manifest(denoiser, scans, tmp_path):
+    output = tmp_path / "out"
+    batch(denoiser, scans, output)
+    manifest_path(output / "a.nii.gz").unlink()
+    result, _ = batch(denoiser, scans, output)
+    assert [p.name for p in result.done] == ["a.nii.gz"] and manifest_path(output / "a.nii.gz").is_file()
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_batch_never_replaces_its_own_input(denoiser, scans, overwrite):
+    before = tree(scans)
+    result, _ = batch(denoiser, scans, scans, overwrite)
+    assert not result.done and len(result.failed) == 3
+    assert tree(scans) == before
+
+
+def test_a_scan_is_never_replaced_by_its_result(denoiser, scans):
+    before = tree(scans)
+    with pytest.raises(InputError, match=r"a\.nii\.gz.*is the input"):
+        denoise_file(denoiser, scans / "a.nii.gz", scans / "a.nii.gz", DenoiseOptions(overwrite=True))
+    assert tree(scans) == before
+
+
+def test_two_scans_of_one_name_do_not_hide_each_other(denoiser, tmp_path):
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    mapdiff.write(low_dose_volume(seed=1), folder / "a.nii.gz")
+    mapdiff.write(low_dose_volume(seed=2), folder / "a.nii")
+    result, _ = batch(denoiser, folder, tmp_path / "out")
+    assert len(result.done) + len(result.failed) == 2  # never passed over in silence
+
+
+def test_scans_are_found(scans, tmp_path):
+    assert [p.name for p in scans_in(scans)] == ["a.nii.gz", "b.nii.gz", "c.nii"]
+    assert scans_in(scans / "a.nii.gz") == [scans / "a.nii.gz"]
+    (tmp_path / "void").mkdir()
+    for path in (tmp_path / "void", tmp_path / "none"):
+        with pytest.raises(InputError, match=path.name):
+            scans_in(path)
