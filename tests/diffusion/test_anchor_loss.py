@@ -6,7 +6,9 @@ import torch
 from mapdiff.diffusion.anchor_loss import (
     KERNEL_WIDTH,
     WEIGHT_FLOOR,
+    WEIGHT_POWER,
     error_weight,
+    level_weight,
     timestep_weights,
     weighted_square,
 )
@@ -33,8 +35,8 @@ def test_the_error_weight_depends_on_the_local_mean_of_u():
     u[1] *= 3
     weight = error_weight(u, SPACING)
     assert weight.shape == u.shape
-    torch.testing.assert_close(weight[0], torch.full_like(weight[0], 1 / (1 + WEIGHT_FLOOR)))
-    torch.testing.assert_close(weight[1], torch.full_like(weight[1], 1 / (3 + WEIGHT_FLOOR)))
+    torch.testing.assert_close(weight[0], torch.full_like(weight[0], (1 + WEIGHT_FLOOR) ** -WEIGHT_POWER))
+    torch.testing.assert_close(weight[1], torch.full_like(weight[1], (3 + WEIGHT_FLOOR) ** -WEIGHT_POWER))
 
 
 def test_the_error_weight_is_local_and_positive():
@@ -43,7 +45,7 @@ def test_the_error_weight_is_local_and_positive():
     changed = u.clone()
     changed[:, :, 20:] += 5
     before, after = error_weight(u, SPACING), error_weight(changed, SPACING)
-    assert (before > 0).all() and (before <= 1 / WEIGHT_FLOOR + 1e-5).all()
+    assert (before > 0).all() and (before <= 1.001 * WEIGHT_FLOOR**-WEIGHT_POWER).all()
     assert torch.equal(before[:, :, :12], after[:, :, :12])
     assert not torch.equal(before[:, :, 20:], after[:, :, 20:])
 
@@ -54,7 +56,7 @@ def test_the_width_is_in_millimetres():
     reach = []
     for spacing in (2.0, 4.0):
         weight = error_weight(u, torch.full((1, 3), spacing))
-        touched = (weight < 0.999 / WEIGHT_FLOOR).any(dim=-1).any(dim=-1)[0, 0]
+        touched = (weight < 0.999 * WEIGHT_FLOOR**-WEIGHT_POWER).any(dim=-1).any(dim=-1)[0, 0]
         reach.append(int(touched.sum()) * spacing)
     assert reach[0] == pytest.approx(reach[1], rel=0.5) and 8 <= min(reach) <= max(reach) <= 24
 
@@ -74,3 +76,9 @@ def test_one_error_for_each_patch():
     prediction, target = torch.zeros(2, 1, 4, 4, 4), torch.zeros(2, 1, 4, 4, 4)
     target[1] = 2
     assert weighted_square(prediction, target, torch.full_like(target, 0.5)).tolist() == [0.0, 2.0]
+
+
+def test_noisier_inputs_weigh_less():
+    weight = level_weight(torch.tensor([0.1, 0.3, 0.9]))
+    assert weight[0] > weight[1] > weight[2] > 0 and float(weight[1]) == pytest.approx(1)
+    assert float(weight[0] * weight[2]) == pytest.approx(1, rel=1e-5)  # a power: even on the log scale
