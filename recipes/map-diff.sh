@@ -4,7 +4,7 @@
 #   bash recipes/map-diff.sh RUNS [STEPS]
 set -euo pipefail
 runs=${1:?a folder for cohorts and run}
-steps=${2:-3000}
+steps=${2:-2600}
 mkdir -p "$runs"
 # Trained on scanners that no preset is; calibrated on the Quadra, whose doses the stages are then named by.
 mapdiff simulate -o "$runs/varied-a" --subjects 32 --scanner varied --slab 64 --seed 21

@@ -11,8 +11,8 @@ WEIGHT_WIDTH_MM = 14.0
 WEIGHT_FLOOR = 0.1
 #: OSEM's noise grows faster with the activity than the root of it: its variance about as this power.
 WEIGHT_POWER = 1.5
-#: The error of an estimate grows about as this power of the input's noise level.
-LEVEL_POWER = 1.5
+#: The error of an estimate grows with the input's noise level, but not below that of the network itself.
+LEVEL_FLOOR = 0.1
 #: Width of the kernel round each anchor's time, in steps of the T = 1000.
 KERNEL_WIDTH = 60.0
 
@@ -33,16 +33,19 @@ def error_weight(u: Tensor, spacing_mm: Tensor) -> Tensor:
     """
     rows = []
     for image, spacing in zip(u, spacing_mm, strict=True):
-        width = [2 * max(int(round(WEIGHT_WIDTH_MM / float(s) / 2)), 1) + 1 for s in spacing]
-        padding = [w // 2 for w in width]
-        mean = functional.avg_pool3d(image[None], width, stride=1, padding=padding, count_include_pad=False)
+        mean = image[None]
+        for axis, size in enumerate(spacing):  # a box mean is the means along each axis in turn
+            width = 2 * max(round(WEIGHT_WIDTH_MM / float(size) / 2), 1) + 1
+            window = [width if a == axis else 1 for a in range(3)]
+            padding = [w // 2 for w in window]
+            mean = functional.avg_pool3d(mean, window, stride=1, padding=padding, count_include_pad=False)
         rows.append((mean.clamp_min(0) + WEIGHT_FLOOR) ** -WEIGHT_POWER)
     return torch.cat(rows)
 
 
 def level_weight(level_u: Tensor) -> Tensor:
     """Weights of the patches of a batch, (B,): without them the lowest doses would drown the others."""
-    return (level_u / 0.3) ** -LEVEL_POWER
+    return (0.3 + LEVEL_FLOOR) / (level_u + LEVEL_FLOOR)
 
 
 def weighted_square(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:

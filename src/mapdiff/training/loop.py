@@ -59,7 +59,7 @@ class TrainingConfig:
     learning_rate: float = 1e-3
     warmup: int = 100
     ema: float = 0.995
-    clip: float = 1.0
+    clip: float = 0.2
     channels: tuple[int, ...] = (32, 64, 128)
     blocks: tuple[int, ...] = (2, 2, 2)
     validation: int = 2
