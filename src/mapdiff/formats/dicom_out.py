@@ -127,7 +127,7 @@ def derived(volume: Volume, source: DicomSource, description: str | None, model:
     for k, header in enumerate(source.headers):
         dataset = _carried(header)
         _set_supplied(dataset, volume)
-        _set_pixels(dataset, np.asarray(volume.array[:, :, k], dtype=np.float64).T / source.factor[k])
+        set_pixels(dataset, np.asarray(volume.array[:, :, k], dtype=np.float64).T / source.factor[k])
         dataset.SeriesInstanceUID = series
         dataset.SOPInstanceUID = generate_uid(prefix=None)
         dataset.SOPClassUID = PositronEmissionTomographyImageStorage
@@ -144,7 +144,7 @@ def derived(volume: Volume, source: DicomSource, description: str | None, model:
         for name in ("InstanceCreation", "Content"):
             setattr(dataset, f"{name}Date", made.strftime("%Y%m%d"))
             setattr(dataset, f"{name}Time", made.strftime("%H%M%S.%f"))
-        datasets.append(_with_meta(dataset))
+        datasets.append(with_meta(dataset))
     return datasets
 
 
@@ -179,13 +179,13 @@ def _set_supplied(dataset: Dataset, volume: Volume) -> None:
     if not facts.supplied:
         return
     if "weight_kg" in facts.supplied and facts.weight_kg is not None:
-        dataset.PatientWeight = _ds(facts.weight_kg)
+        dataset.PatientWeight = decimal_string(facts.weight_kg)
     sequence = dataset.get("RadiopharmaceuticalInformationSequence")
     drug = copied(sequence[0]) if sequence else Dataset()
     if "injected_activity_bq" in facts.supplied and facts.injected_activity_bq is not None:
-        drug.RadionuclideTotalDose = _ds(facts.injected_activity_bq)
+        drug.RadionuclideTotalDose = decimal_string(facts.injected_activity_bq)
     if "half_life_s" in facts.supplied and facts.half_life_s is not None:
-        drug.RadionuclideHalfLife = _ds(facts.half_life_s)
+        drug.RadionuclideHalfLife = decimal_string(facts.half_life_s)
     if "uptake_s" in facts.supplied and facts.uptake_s is not None and facts.reference_clock_s is not None:
         began = datetime(2000, 1, 2) + timedelta(seconds=facts.reference_clock_s - facts.uptake_s)
         drug.RadiopharmaceuticalStartTime = began.strftime("%H%M%S.%f")
@@ -194,11 +194,11 @@ def _set_supplied(dataset: Dataset, volume: Volume) -> None:
     dataset.RadiopharmaceuticalInformationSequence = [drug]
 
 
-def _set_pixels(dataset: Dataset, values: NDArray[np.float64]) -> None:
+def set_pixels(dataset: Dataset, values: NDArray[np.float64]) -> None:
     """Store a slice as 16 bits with its own slope: the largest value takes the largest number."""
     largest = float(np.abs(values).max())
     # The slope is written with 16 characters at most; rounding uses the slope as written.
-    slope = float(_ds(largest / LARGEST)) if largest > 0 else 1.0
+    slope = float(decimal_string(largest / LARGEST)) if largest > 0 else 1.0
     stored = np.clip(np.round(values / slope), -LARGEST, LARGEST).astype("<i2")
     dataset.Rows, dataset.Columns = stored.shape
     dataset.SamplesPerPixel = 1
@@ -206,12 +206,12 @@ def _set_pixels(dataset: Dataset, values: NDArray[np.float64]) -> None:
     dataset.BitsAllocated = dataset.BitsStored = 16
     dataset.HighBit = 15
     dataset.PixelRepresentation = 1
-    dataset.RescaleSlope = _ds(slope)
+    dataset.RescaleSlope = decimal_string(slope)
     dataset.RescaleIntercept = "0"
     dataset.add_new("PixelData", "OW", stored.tobytes())
 
 
-def _ds(value: float) -> str:
+def decimal_string(value: float) -> str:
     """A number as a DICOM decimal string, 16 characters at most."""
     for digits in range(12, 3, -1):
         text = f"{value:.{digits}g}"
@@ -253,7 +253,8 @@ def _equipment(by: str, made: datetime) -> Dataset:
     return item
 
 
-def _with_meta(dataset: Dataset) -> Dataset:
+def with_meta(dataset: Dataset) -> Dataset:
+    """The dataset with the file meta information that it is saved with."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
