@@ -10,9 +10,9 @@ from mapdiff.errors import InputError
 from mapdiff.volume import UNKNOWN, Acquisition, Array
 
 #: Names that say FDG, lower case; any other tracer is warned about, since the method was made for FDG.
-_FDG = ("fdg", "fluorodeoxyglucose", "fludeoxyglucose", "deoxyglucose")
+FDG_NAMES = ("fdg", "fluorodeoxyglucose", "fludeoxyglucose", "deoxyglucose")
 #: F-18 lives 6586 s (109.77 min); headers round it.
-_F18_HALF_LIFE_S = (6480.0, 6700.0)
+F18_HALF_LIFE_RANGE_S = (6480.0, 6700.0)
 
 
 def check_voxels(array: Array, path: Path) -> tuple[str, ...]:
@@ -61,8 +61,8 @@ def facts_warnings(unit: str, acquisition: Acquisition) -> tuple[str, ...]:
         reason = acquisition.missing.get("unit", "the file does not tell it; give --unit")
         warnings += (f"unknown unit: {reason}",)
     tracer, half_life = acquisition.tracer, acquisition.half_life_s
-    if tracer is not None and not any(name in tracer.lower() for name in _FDG):
+    if tracer is not None and not any(name in tracer.lower() for name in FDG_NAMES):
         warnings += (f"the tracer is {tracer}, not FDG",)
-    elif half_life is not None and not _F18_HALF_LIFE_S[0] <= half_life <= _F18_HALF_LIFE_S[1]:
+    elif half_life is not None and not F18_HALF_LIFE_RANGE_S[0] <= half_life <= F18_HALF_LIFE_RANGE_S[1]:
         warnings += (f"the half-life of {half_life:g} s is not that of F-18, so the tracer may not be FDG",)
     return warnings
