@@ -34,6 +34,17 @@ def denoise(
         typer.Option(help="Which DICOM series (number, UID or description), where there are several."),
     ] = None,
     unit: Annotated[str | None, typer.Option(help="Unit of a NIfTI that does not say: Bq/mL or SUV.")] = None,
+    weight: Annotated[float | None, typer.Option(help="Body weight in kg, in place of the header's.")] = None,
+    injected_activity: Annotated[
+        float | None, typer.Option(help="Injected activity in MBq, in place of the header's.")
+    ] = None,
+    injection_time: Annotated[
+        str | None, typer.Option(help="Time of injection, HH:MM or HH:MM:SS, in place of the header's.")
+    ] = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option(help="The UDPET test set's table (PET_info.csv): weight, activity and times by file."),
+    ] = None,
     deidentify: Annotated[
         bool, typer.Option("--deidentify", help="Leave the patient's identity out of a DICOM result.")
     ] = False,
@@ -46,12 +57,16 @@ def denoise(
     """
     from mapdiff.atomic import check_target
     from mapdiff.errors import InputError, PartialFailure
+    from mapdiff.formats.udpet import read_csv
     from mapdiff.inference.denoiser import Denoiser
     from mapdiff.inference.run import DenoiseOptions, denoise_file, denoise_many, output_path, scans_in
+    from mapdiff.inference.supplied import Supplied
 
     if samples < 0 or samples == 1:
         raise InputError(f"--samples {samples}: 2 or more, or 0 for the deterministic result")
-    options = DenoiseOptions(save_stages, samples, seed, overwrite, deidentify, series, unit)
+    activity = None if injected_activity is None else injected_activity * 1e6
+    supplied = Supplied(weight, activity, injection_time, {} if csv is None else read_csv(csv))
+    options = DenoiseOptions(save_stages, samples, seed, overwrite, deidentify, series, unit, supplied)
     scans = scans_in(source)
     many = source.is_dir() and scans != [source]
     if not many:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from mapdiff.atomic import check_target, written_aside
 from mapdiff.errors import InputError, MapdiffError
 from mapdiff.formats import discover, read, write
 from mapdiff.inference.denoiser import Denoiser, Progress, Restoration
+from mapdiff.inference.supplied import Supplied, facts_of
 from mapdiff.volume import Volume
 
 RESEARCH_USE = "research use only; not a medical device"
@@ -33,6 +34,7 @@ class DenoiseOptions:
         deidentify: drop the patient's identity from DICOM outputs.
         series: which DICOM series.
         unit: of a NIfTI that does not say.
+        supplied: facts that the user gives in place of the header's.
     """
 
     save_stages: bool = False
@@ -42,6 +44,7 @@ class DenoiseOptions:
     deidentify: bool = False
     series: str | None = None
     unit: str | None = None
+    supplied: Supplied = field(default_factory=Supplied)
 
 
 def is_nifti_name(path: Path) -> bool:
@@ -114,6 +117,7 @@ def denoise_file(
     check_target(manifest_path(output), options.overwrite)
     volume = read(source, series=options.series, unit=options.unit)
     try:
+        volume = options.supplied.applied(volume, source)
         result = denoiser.denoise(volume, samples=options.samples, seed=options.seed, progress=progress)
     except InputError as error:
         raise InputError(error.cause, source) from error
@@ -178,6 +182,7 @@ def _manifest(
             "spacing_mm": [round(s, 4) for s in volume.spacing],
             "unit": volume.unit,
         },
+        "acquisition": facts_of(volume),
         "outputs": [path.name for path in outputs],
         "parameters": {
             "samples": options.samples,
