@@ -23,6 +23,10 @@ def simulate(
     ] = None,
     slab: Annotated[int | None, typer.Option(help="Keep that many slices, at a drawn height.")] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same cohort, bit for bit.")] = 0,
+    layout: Annotated[
+        str,
+        typer.Option(help="bids, or udpet: DICOM series in the folder tree of the UDPET challenge's cohort."),
+    ] = "bids",
     from_image: Annotated[
         Path | None,
         typer.Option(
@@ -44,8 +48,13 @@ def simulate(
     """
     from mapdiff.dose import dose_label, parse_dose
     from mapdiff.simulate.cohort import CohortPlan, simulate_cohort, simulate_from_image
+    from mapdiff.simulate.udpet_tree import simulate_tree
 
+    if layout not in ("bids", "udpet"):
+        raise InputError(f"--layout {layout}: there are bids and udpet")
     if from_image is not None:
+        if layout != "bids":
+            raise InputError("--layout udpet goes with simulated bodies, not with --from-image")
         fractions = tuple(parse_dose(text) for text in (dose or ["1/20"]))
         print(f"scanning {from_image.name} again at {', '.join(map(dose_label, fractions))}", file=sys.stderr)
         written = simulate_from_image(from_image, output, fractions, scanner, seed, series)
@@ -61,7 +70,7 @@ def simulate(
     def told(name: str, made: bool) -> None:
         print(f"{name} {'made' if made else 'was there'} ({int(name[4:])} of {subjects})", file=sys.stderr)
 
-    simulate_cohort(plan, output, told)
+    (simulate_cohort if layout == "bids" else simulate_tree)(plan, output, told)
     print(output)
 
 

@@ -150,7 +150,8 @@ def simulate_subject(plan: CohortPlan, number: int, name: str, folder: Path) -> 
     return facts
 
 
-def _plan_facts(plan: CohortPlan) -> dict[str, Any]:
+def plan_facts(plan: CohortPlan) -> dict[str, Any]:
+    """What makes a cohort the one that the plan says; a run goes on only where it is the same."""
     return {
         "kind": "mapdiff cohort",
         "simulated": True,
@@ -175,7 +176,7 @@ def simulate_cohort(
     Raises:
         InputError: the folder holds something else, or a cohort of another plan.
     """
-    facts = json.loads(json.dumps(_plan_facts(plan)))
+    facts = json.loads(json.dumps(plan_facts(plan)))
     marker = folder / COHORT_FILE
     if marker.exists():
         there = json.loads(marker.read_text())
