@@ -119,6 +119,7 @@ def test_a_bad_scan_is_one_line(call, tmp_path, small_model, scan, verb, kind):
         (["train", "COHORT", "--validation", "3", "-o", "OUT"], "3"),
         (["calibrate", "FOLDER"], "not a cohort"),
         (["calibrate", "COHORT", "--measure", "psnr", "-o", "OUT"], "psnr"),
+        (["calibrate", "COHORT", "-o", "PNG"], ".json"),
         (["denoise", "SCAN", "-o", "OUT", "--samples", "1"], "--samples"),
         (["denoise", "SCAN", "-o", "OUT", "--samples", "-2"], "--samples"),
         (["denoise", "SCAN", "-o", "OUT", "--model", "magic"], "magic"),
@@ -142,6 +143,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
         "FULL": tmp_path / "full",
         "COHORT": tiny_cohort,
         "MODEL": small_model,
+        "PNG": tmp_path / "out.png",
     }
     before = names(tmp_path)
     code, stdout, err = call(*[places.get(word, word) for word in words])
@@ -211,3 +213,7 @@ def test_calibrate_writes_times_and_a_picture(call, tiny_cohort, tmp_path):
     assert code == 0 and len(stdout.splitlines()) == 6 and "1/20" in stdout
     assert names(tmp_path) == ["found.json", "found.png"]
     assert call("calibrate", tiny_cohort, "-o", target)[0] == 2
+    target.unlink()
+    code, _, err = call("calibrate", tiny_cohort, "-o", target)
+    assert code == 2 and "found.png" in one_line(err)  # the picture is not replaced unasked either
+    assert names(tmp_path) == ["found.png"]

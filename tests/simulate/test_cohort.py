@@ -108,6 +108,14 @@ def test_another_plan_does_not_mix_in(cohort):
     assert contents(cohort) == before
 
 
+@pytest.mark.parametrize("text", ["", "{", "[1]", '"cohort"'])
+def test_a_broken_description_is_named(tmp_path, text):
+    (tmp_path / "cohort.json").write_text(text)
+    with pytest.raises(InputError, match=r"cohort\.json"):
+        simulate_cohort(PLAN, tmp_path)
+    assert (tmp_path / "cohort.json").read_text() == text
+
+
 def test_a_folder_with_something_else_is_refused(tmp_path):
     (tmp_path / "thesis.txt").write_text("")
     with pytest.raises(InputError, match="not a cohort"):

@@ -69,6 +69,14 @@ def test_longer_beds_give_more_counts(scan):
     assert counts[1] / counts[0] == pytest.approx(2, rel=0.01)
 
 
+def test_one_scan_needs_one_scanner(scan, tmp_path):
+    mapdiff.write(scan, tmp_path / "scan.nii.gz")
+    for name in ("varied", "mct"):
+        with pytest.raises(InputError, match=name):
+            simulate_from_image(tmp_path / "scan.nii.gz", tmp_path / "out", (LOW,), name, 1)
+    assert not (tmp_path / "out").exists()
+
+
 def test_bad_input_leaves_nothing(tmp_path):
     bad = tmp_path / "bad.nii.gz"
     bad.write_text("hello")

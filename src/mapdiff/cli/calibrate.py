@@ -28,11 +28,15 @@ def calibrate(
     if measure not in MEASURES:
         raise InputError(f"--measure {measure}: there are {', '.join(MEASURES)}")
     target = output or cohorts[0] / "calibration.json"
-    check_target(target, overwrite)
+    picture = target.with_suffix(".png")
+    if picture == target:
+        raise InputError("is the picture's name; give one that ends in .json", target)
+    for path in (target, picture):
+        check_target(path, overwrite)
     found = calibrate_cohorts(cohorts, measure, lambda line: print(line, file=sys.stderr, flush=True))
     with written_aside(target) as aside:
         aside.write_text(found.to_json())
-    plot_calibration(found, target.with_suffix(".png"))
+    plot_calibration(found, picture)
     for label, anchor in found.anchors.items():
         print(
             f"{label:>6}  t = {anchor.t:6.1f}  [{anchor.t_low:.1f}, {anchor.t_high:.1f}]  "

@@ -179,7 +179,10 @@ def simulate_cohort(
     facts = json.loads(json.dumps(plan_facts(plan)))
     marker = folder / COHORT_FILE
     if marker.exists():
-        there = json.loads(marker.read_text())
+        try:
+            there = dict(json.loads(marker.read_text()))
+        except (OSError, ValueError, TypeError) as error:
+            raise InputError(f"does not describe a cohort: {error}", marker) from None
         if {key: there.get(key) for key in facts} != facts:
             raise InputError("holds a cohort simulated with other parameters; give another folder", folder)
     elif folder.exists() and any(folder.iterdir()):
@@ -222,6 +225,8 @@ def simulate_from_image(
     Raises:
         InputError: the scan cannot be read, or `folder` is not empty.
     """
+    if scanner == VARIED:
+        raise InputError("one scan needs one scanner; 'varied' is for cohorts")
     preset = scanner_named(scanner)
     check_target(folder, overwrite=False)
     scan = read(image, series=series)
