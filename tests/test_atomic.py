@@ -77,7 +77,7 @@ def test_check_target_refuses_what_is_there(tmp_path):
     for path in (file, full):
         with pytest.raises(InputError, match=rf"{path.name}.*--overwrite"):
             check_target(path, overwrite=False)
-        check_target(path, overwrite=True)
+        check_target(path, overwrite=True, ours="x")
     for path in (empty, tmp_path / "a" / "b" / "c"):
         check_target(path, overwrite=False)
     assert names(tmp_path) == ["empty", "file", "full"]
@@ -94,3 +94,15 @@ def test_check_target_refuses_a_place_without_permission(tmp_path, monkeypatch):
     monkeypatch.setattr("mapdiff.atomic.os.access", lambda path, mode: False)
     with pytest.raises(InputError, match="no permission"):
         check_target(tmp_path / "out.nii", overwrite=False)
+
+
+def test_a_folder_is_replaced_only_if_it_is_of_this_kind(tmp_path):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "PT00001.dcm").touch()
+    check_target(folder, True, r"PT\d{5}\.dcm")
+    with pytest.raises(InputError, match="not replaced"):
+        check_target(folder, True)
+    (folder / "thesis.tex").touch()
+    with pytest.raises(InputError, match=r"thesis\.tex"):
+        check_target(folder, True, r"PT\d{5}\.dcm")

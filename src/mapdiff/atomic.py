@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -10,8 +11,14 @@ from pathlib import Path
 from mapdiff.errors import InputError
 
 
-def check_target(path: Path, overwrite: bool) -> None:
+def check_target(path: Path, overwrite: bool, ours: str | None = None) -> None:
     """Refuse an output that is there already, before any work is done.
+
+    Args:
+        path: where the output goes.
+        overwrite: replace what is there. A folder is replaced only where all of its entries' names match
+            `ours`: whatever else it holds is not ours to delete.
+        ours: regular expression of the names that a folder of this kind of output holds.
 
     Raises:
         InputError: `path` exists (a folder with anything in it, or a file) and `overwrite` is false, or
@@ -19,6 +26,10 @@ def check_target(path: Path, overwrite: bool) -> None:
     """
     if path.exists() and not overwrite and not (path.is_dir() and not any(path.iterdir())):
         raise InputError("exists already; give another name or --overwrite", path)
+    if path.is_dir():
+        for entry in path.iterdir():
+            if ours is None or not re.fullmatch(ours, entry.name):
+                raise InputError(f"is a folder that holds other things ({entry.name}); not replaced", path)
     parent = path.absolute().parent
     while not parent.exists():
         parent = parent.parent

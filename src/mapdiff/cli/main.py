@@ -41,7 +41,7 @@ for verb in VERBS:
 
 
 def run() -> None:
-    """Run the command line; exit codes as in docs: 0 done, 2 input or call, 3 part of a batch, 1 our fault."""
+    """Run the command line; exit codes: 0 done, 2 input or call, 3 part of a batch, 1 our fault."""
     try:
         app()
     except MapdiffError as error:

@@ -25,6 +25,8 @@ from mapdiff.volume import Volume
 
 #: Derived, and PRIMARY since PS3.3 C.8.9.4.1.1 allows a PET image no other second value (dciodvfy checks it).
 IMAGE_TYPE = ("DERIVED", "PRIMARY")
+#: Names of the files that a written series holds; a folder of these, and nothing else, may be replaced.
+SERIES_FILES = r"PT\d{5}\.dcm"
 #: The greatest stored value: 16 bits, signed.
 LARGEST = 32767
 #: Private elements that SUV needs. All others are dropped: they may not hold any more, or tell who it is.
@@ -82,7 +84,7 @@ def write_dicom(
     source = volume.source
     if not isinstance(source, DicomSource):
         raise InputError("the scan does not come from DICOM: give a name that ends in .nii or .nii.gz", path)
-    check_target(path, overwrite)
+    check_target(path, overwrite, SERIES_FILES)
     if volume.unit != source.unit:
         volume = volume.to(source.unit)
     with quiet():

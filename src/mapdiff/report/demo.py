@@ -48,7 +48,7 @@ def run_demo(
         progress: of the denoiser.
         say: takes a line of progress.
     """
-    check_target(folder, overwrite)
+    check_target(folder, overwrite, "cohort|restored|picture.png")
     with written_aside(folder) as aside:
         aside.mkdir()
         say("simulating a body on a Quadra, full dose and a twentieth of it")
