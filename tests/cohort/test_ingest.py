@@ -15,6 +15,7 @@ from mapdiff.cli.ingest import ingest as ingest_verb
 from mapdiff.cohort import ingest as ingest_module
 from mapdiff.cohort.ingest import INGESTED, LEFT_OUT, REPORT_FILE, ingest
 from mapdiff.cohort.layout import dose_path, doses_of, sidecar_path, subjects
+from mapdiff.cohort.patches import load_subject
 from mapdiff.dose import DOSES
 from mapdiff.errors import InputError, PartialFailure
 from mapdiff.formats import read
@@ -89,6 +90,13 @@ def test_the_noise_in_the_report_rises_as_the_dose_falls(both):
         assert noise == sorted(noise)
         # nested doses: the residual's variance goes as 1/d - 1
         np.testing.assert_allclose(np.array(noise) / noise[0], np.sqrt([1, 3, 9, 19, 49, 99]), rtol=0.1)
+
+
+def test_training_reads_the_cohort(both):
+    _, cohort, _, _, _ = both
+    subject = load_subject(subjects(cohort)[0])
+    assert subject.doses == DOSES and not subject.has_truth
+    assert subject.scans.shape[0] == 7 and subject.body.any()
 
 
 def test_nobody_is_named(both):
