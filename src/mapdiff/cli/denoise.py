@@ -2,9 +2,13 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from mapdiff.inference.denoiser import Restoration
+    from mapdiff.volume import Volume
 
 
 def denoise(
@@ -48,6 +52,13 @@ def denoise(
     deidentify: Annotated[
         bool, typer.Option("--deidentify", help="Leave the patient's identity out of a DICOM result.")
     ] = False,
+    report: Annotated[
+        bool,
+        typer.Option("--report", help="Write a page (HTML, offline) to look at input, stages and result."),
+    ] = False,
+    keep_identity: Annotated[
+        bool, typer.Option("--keep-identity", help="Show the patient's name, ID and dates on the page.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there.")] = False,
 ) -> None:
     """Restore the full dose from a low-dose PET scan.
@@ -57,10 +68,12 @@ def denoise(
     """
     from mapdiff.atomic import check_target
     from mapdiff.errors import InputError, PartialFailure
+    from mapdiff.formats.dicom_out import SERIES_FILES
     from mapdiff.formats.udpet import read_csv
     from mapdiff.inference.denoiser import Denoiser
     from mapdiff.inference.run import DenoiseOptions, denoise_file, denoise_many, output_path, scans_in
     from mapdiff.inference.supplied import Supplied
+    from mapdiff.report.scan_page import page_of_restoration, page_path
 
     if samples < 0 or samples == 1:
         raise InputError(f"--samples {samples}: 2 or more, or 0 for the deterministic result")
@@ -69,16 +82,28 @@ def denoise(
     options = DenoiseOptions(save_stages, samples, seed, overwrite, deidentify, series, unit, supplied)
     scans = scans_in(source)
     many = source.is_dir() and scans != [source]
+    if keep_identity and not report:
+        raise InputError("--keep-identity is about the page: give --report too")
     if not many:
-        check_target(output_path(source, output), overwrite)
+        check_target(output_path(source, output), overwrite, SERIES_FILES)
+        if report:
+            check_target(page_path(output_path(source, output)), overwrite)
     denoiser = Denoiser.from_pretrained(model, device)
 
     def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
+    def after(volume: "Volume", result: "Restoration", manifest: dict[str, Any], target: Path) -> None:
+        if report:
+            # What a stopped batch left without its manifest is made again.
+            again = overwrite or many
+            page_of_restoration(
+                volume, result, manifest, target, keep_identity=keep_identity, overwrite=again
+            )
+
     if not many:
         with _Bar(source.name) as bar:
-            denoise_file(denoiser, source, output, options, bar.update, say)
+            denoise_file(denoiser, source, output, options, bar.update, say, after)
         print(output_path(source, output))
         return
     bars: list[_Bar] = []
@@ -87,7 +112,9 @@ def denoise(
         bars.append(_Bar(name))
         return bars[-1]
 
-    result = denoise_many(denoiser, source, scans, output, options, lambda name: bar_of(name).update, say)
+    result = denoise_many(
+        denoiser, source, scans, output, options, lambda name: bar_of(name).update, say, after
+    )
     for path in result.done:
         print(output / path.relative_to(source))
     if result.skipped:

@@ -15,11 +15,14 @@ from mapdiff import __version__
 from mapdiff.atomic import check_target, written_aside
 from mapdiff.errors import InputError, MapdiffError
 from mapdiff.formats import discover, read, write
+from mapdiff.formats.dicom_out import SERIES_FILES
 from mapdiff.inference.denoiser import Denoiser, Progress, Restoration
 from mapdiff.inference.supplied import Supplied, facts_of
 from mapdiff.volume import Volume
 
 RESEARCH_USE = "research use only; not a medical device"
+#: What is done with a denoised scan: takes the input, the result, the manifest and the output's path.
+After = Callable[[Volume, Restoration, dict[str, Any], Path], object]
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,7 @@ def denoise_file(
     options: DenoiseOptions,
     progress: Progress = lambda done, total: None,
     say: Callable[[str], None] = lambda line: None,
+    after: After = lambda volume, result, manifest, output: None,
 ) -> dict[str, Any]:
     """Denoise one scan and write the result in kind, its companions and the manifest.
 
@@ -101,6 +105,8 @@ def denoise_file(
         options: what was asked for.
         progress: called with (tiles done, tiles in all).
         say: takes warnings, a line each.
+        after: called with input, result, manifest and output path once the outputs are written, before the
+            manifest is: what it makes is there when the manifest is.
 
     Returns:
         The manifest.
@@ -113,7 +119,7 @@ def denoise_file(
         raise InputError(
             f"is the input or holds it ({source.name}); give another place for the result", output
         )
-    check_target(output, options.overwrite)
+    check_target(output, options.overwrite, SERIES_FILES)
     check_target(manifest_path(output), options.overwrite)
     volume = read(source, series=options.series, unit=options.unit)
     try:
@@ -125,7 +131,7 @@ def denoise_file(
         say(f"warning: {source.name}: {warning}")
     outputs = _companions(result, output, options)
     for path in outputs:
-        check_target(path, options.overwrite)
+        check_target(path, options.overwrite, SERIES_FILES)
     model = f"{denoiser.model.method} {denoiser.hash[:12]}, mapdiff {__version__}"
     # The main output comes last: where it is, all of them are.
     for path, (image, words) in reversed(outputs.items()):
@@ -138,6 +144,7 @@ def denoise_file(
             overwrite=options.overwrite,
         )
     manifest = _manifest(denoiser, volume, result, source, list(outputs), options)
+    after(volume, result, manifest, output)
     with written_aside(manifest_path(output)) as aside:
         aside.write_text(json.dumps(manifest, indent=1))
     return manifest
@@ -221,6 +228,7 @@ def denoise_many(
     options: DenoiseOptions,
     progress: Callable[[str], Progress],
     say: Callable[[str], None],
+    after: After = lambda volume, result, manifest, output: None,
 ) -> BatchResult:
     """Denoise each scan of a folder into `output`, the folder's structure kept; go on after a bad one.
 
@@ -243,7 +251,8 @@ def denoise_many(
             continue
         try:
             # What a stopped run left without its manifest is made again.
-            denoise_file(denoiser, scan, target, replace(options, overwrite=True), progress(scan.name), say)
+            again = replace(options, overwrite=True)
+            denoise_file(denoiser, scan, target, again, progress(scan.name), say, after)
             done.append(scan)
         except MapdiffError as error:
             failed.append((scan, str(error)))
