@@ -68,7 +68,8 @@ def test_gain_over_input_and_gaussian(scans: dict[Fraction, Volume], restored: R
     assert gain >= 7.0
     assert nmae(image, reference).value <= 0.42 * nmae(low.array, reference).value
     filtered = [
-        gaussian_filter(low.array, [width / 2.3548 / s for s in low.spacing]) for width in np.arange(3, 14, 0.5)
+        gaussian_filter(low.array, [width / 2.3548 / s for s in low.spacing])
+        for width in np.arange(3, 14, 0.5)
     ]
     assert psnr(image, reference).value >= max(psnr(x, reference).value for x in filtered) + 1.0
 
@@ -124,7 +125,15 @@ def test_dicom_in_dicom_out(shared: Path, denoiser: Denoiser, tmp_path: Path) ->
     assert before.keys() == after.keys()
     for z, old in before.items():
         new = after[z]
-        for tag in ("PatientID", "PatientName", "StudyInstanceUID", "Units", "PixelSpacing", "Rows", "Columns"):
+        for tag in (
+            "PatientID",
+            "PatientName",
+            "StudyInstanceUID",
+            "Units",
+            "PixelSpacing",
+            "Rows",
+            "Columns",
+        ):
             assert new.get(tag) == old.get(tag), tag
         assert new.SeriesInstanceUID != old.SeriesInstanceUID
 

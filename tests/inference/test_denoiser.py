@@ -39,7 +39,7 @@ def test_the_image_comes_back_on_its_grid_with_its_stages(restored, scan):
 
 
 def test_noise_goes_at_every_stage(denoiser):
-    """Inside a smooth body, where a blur is a fair denoiser; blurred again at each step, it is not a better one."""
+    """Inside a smooth body, where a blur is a fair denoiser, though each step blurs again."""
     z = gaussian_filter(smooth_body((32, 32, 32), hot=1.0), 2)
     inside = binary_erosion(z > 0.5, iterations=3)
     scan = volume_of(nested_scans(z)[Fraction(1, 20)])

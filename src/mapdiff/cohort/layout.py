@@ -4,7 +4,7 @@ cohort.json                                     what the cohort is
 sub-001/subject.json                            the facts of one subject; written last, so it marks it whole
 sub-001/pet/sub-001_rec-full_pet.nii.gz         the full dose, Bq/mL, with its JSON sidecar
 sub-001/pet/sub-001_rec-drf20_pet.nii.gz        dose reduction factor 20: a twentieth of the dose
-sub-001/truth/sub-001_noisefree.nii.gz          simulated cohorts only: activity, noisefree, mumap, organs, lesions
+sub-001/truth/sub-001_noisefree.nii.gz          simulated only: activity, noisefree, mumap, organs, lesions
 """
 
 import json

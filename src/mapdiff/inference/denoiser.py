@@ -14,6 +14,7 @@ from scipy.ndimage import binary_dilation, uniform_filter
 from torch import Tensor
 
 from mapdiff.body import body_mask, body_scale
+from mapdiff.diffusion.feedback import restore_structure
 from mapdiff.errors import InputError
 from mapdiff.formats import read
 from mapdiff.inference.noise_level import find_level, probe_tiles
@@ -29,6 +30,7 @@ PRETRAINED = "map-diff"
 #: Axes that each evaluation of a run is mirrored along, in turn: the last image is a weighted mean of all
 #: estimates, and what the network errs in one orientation it does not quite err in another.
 MIRRORS: tuple[tuple[int, ...], ...] = ((), (2,), (1,), (0,))
+FEEDBACK = True
 Progress = Callable[[int, int], None]
 
 
@@ -218,7 +220,8 @@ class Denoiser:
             lambda tile: self._estimate(scan, tile, state, u, level_state, level, mirror),
             on_tile=on_tile,
         )
-        return torch.where(weight > 0.01, z_hat, scan.air)
+        z_hat = torch.where(weight > 0.01, z_hat, scan.air)
+        return restore_structure(z_hat, u, scan.body, scan.volume.spacing) if FEEDBACK else z_hat
 
     def _level(self, scan: "_Scan") -> float:
         bounds = self.model.level_range

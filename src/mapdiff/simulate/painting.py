@@ -215,7 +215,8 @@ class Canvas:
                 1 + np.float32(part.coarse) * self._small_field(25.0, at), np.float32(0.1)
             )
         if part.pattern is not None:
-            value = value * part.pattern(distance, self._upright[1][at], lambda knot: self._small_field(knot, at))
+            upright = self._upright[1][at]
+            value = value * part.pattern(distance, upright, lambda knot: self._small_field(knot, at))
         self.suv[at] += cover * (value - self.suv[at])
         self.mu[at] += cover * (np.float32(part.mu) - self.mu[at])
         if part.lesion:
