@@ -94,8 +94,8 @@ def judge(
     if lesions is not None and lesions.exists():
         found = read_lesions(lesions, full)
         for figure in lesion_figures(result.image, full, found):
-            if figure.name in ("suvmean bias", "suvmax bias"):
-                row.setdefault(figure.name, {})[figure.region] = figure.value  # type: ignore[index,union-attr]
+            if figure.name in ("mean bias", "max bias"):
+                row.setdefault(f"lesion {figure.name}", {})[figure.region] = figure.value  # type: ignore[index,union-attr]
     for dose in ANCHORS:
         label = dose_label(dose)
         if dose in scans and label in result.stages:
