@@ -12,6 +12,7 @@ import json
 from fractions import Fraction
 from pathlib import Path
 
+import nibabel
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
@@ -105,6 +106,12 @@ def judge(
     return row
 
 
+def lesion_file(subject: Path) -> Path | None:
+    """The lesions of a simulated body, where its slab has any."""
+    path = truth_path(subject, subject.name, "lesions")
+    return path if (np.asarray(nibabel.nifti1.Nifti1Image.from_filename(path).dataobj) > 0).any() else None
+
+
 def organ_masks(subject: Path) -> dict[str, Array]:
     """Organs of a simulated body, where it has a few millilitres of them."""
     from mapdiff.simulate.phantom import ORGANS as LABELS
@@ -141,10 +148,7 @@ def main() -> None:
         plan = CohortPlan(subjects, scanner, seed, (spacing,) * 3, slab)
         cohort = arguments.work / name.replace(" ", "-")
         folders = simulate_cohort(plan, cohort)
-        rows[name] = [
-            judge(denoiser, folder, organ_masks(folder), truth_path(folder, folder.name, "lesions"))
-            for folder in folders
-        ]
+        rows[name] = [judge(denoiser, folder, organ_masks(folder), lesion_file(folder)) for folder in folders]
         show(name, rows[name])
     content = {"mapdiff": __version__, "model_sha256": denoiser.hash, "input_dose": "1/20", "rows": rows}
     arguments.json.parent.mkdir(parents=True, exist_ok=True)

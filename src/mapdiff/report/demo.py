@@ -1,5 +1,6 @@
 """The two-minute tour: a simulated body, its twentieth of the dose, and what the denoiser makes of it."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -8,6 +9,7 @@ from pathlib import Path
 from mapdiff.atomic import check_target, written_aside
 from mapdiff.cohort.layout import doses_of, truth_path
 from mapdiff.dose import FULL
+from mapdiff.errors import InputError
 from mapdiff.evaluation.compare import compare
 from mapdiff.evaluation.lesion_files import read_lesions
 from mapdiff.evaluation.metrics import Figure
@@ -61,7 +63,9 @@ def run_demo(
             denoiser, scans[DOSE], result, DenoiseOptions(save_stages=True), progress, say
         )
         reference, low, restored = read(scans[FULL]), read(scans[DOSE]), read(result)
-        lesions = read_lesions(truth_path(subject, subject.name, "lesions"), reference)
+        lesions = None
+        with contextlib.suppress(InputError):  # a drawn body may have no lesion
+            lesions = read_lesions(truth_path(subject, subject.name, "lesions"), reference)
         before, after = compare(low, reference, lesions), compare(restored, reference, lesions)
         stages = [
             (f"stage {label}", read(beside(result, f"dose-{label.replace('/', '-')}")))
