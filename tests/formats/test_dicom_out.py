@@ -1,6 +1,8 @@
+import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -266,7 +268,8 @@ def test_simpleitk_reads_source_and_output_onto_one_grid(real: tuple[Path, Volum
 def test_dcm2niix_reads_source_and_output_onto_one_grid(
     real: tuple[Path, Volume, Path], tmp_path: Path
 ) -> None:
-    if (tool := shutil.which("dcm2niix")) is None:
+    beside_python = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    if (tool := shutil.which("dcm2niix", path=beside_python)) is None:
         pytest.skip("dcm2niix is not installed (PyPI: dcm2niix)")
     folder, _, out = real
     images = []
