@@ -15,6 +15,7 @@ from typing import Any
 from mapdiff.dose import dose_of_rec, rec_label
 from mapdiff.errors import InputError
 from mapdiff.formats import write
+from mapdiff.formats.bids import sidecar_path
 from mapdiff.volume import Volume
 
 COHORT_FILE = "cohort.json"
@@ -29,11 +30,6 @@ def dose_path(subject: Path, name: str, dose: Fraction) -> Path:
 def truth_path(subject: Path, name: str, kind: str) -> Path:
     """An image that only a simulation can know: activity, noisefree, mumap, organs or lesions."""
     return subject / "truth" / f"{name}_{kind}.nii.gz"
-
-
-def sidecar_path(image: Path) -> Path:
-    """The JSON file beside a NIfTI image."""
-    return image.with_name(image.name.removesuffix(".gz").removesuffix(".nii") + ".json")
 
 
 def write_image(volume: Volume, path: Path, extra: dict[str, Any] | None = None) -> None:

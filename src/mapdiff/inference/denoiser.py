@@ -30,7 +30,6 @@ PRETRAINED = "map-diff"
 #: Axes that each evaluation of a run is mirrored along, in turn: the last image is a weighted mean of all
 #: estimates, and what the network errs in one orientation it does not quite err in another.
 MIRRORS: tuple[tuple[int, ...], ...] = ((), (2,), (1,), (0,))
-FEEDBACK = True
 Progress = Callable[[int, int], None]
 
 
@@ -221,7 +220,7 @@ class Denoiser:
             on_tile=on_tile,
         )
         z_hat = torch.where(weight > 0.01, z_hat, scan.air)
-        return restore_structure(z_hat, u, scan.body, scan.volume.spacing) if FEEDBACK else z_hat
+        return restore_structure(z_hat, u, scan.body, scan.volume.spacing)
 
     def _level(self, scan: "_Scan") -> float:
         bounds = self.model.level_range

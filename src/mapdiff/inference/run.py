@@ -16,6 +16,7 @@ from mapdiff.atomic import check_target, written_aside
 from mapdiff.errors import InputError, MapdiffError
 from mapdiff.formats import discover, read, write
 from mapdiff.formats.dicom_out import SERIES_FILES
+from mapdiff.formats.nifti import is_nifti
 from mapdiff.inference.denoiser import Denoiser, Progress, Restoration
 from mapdiff.inference.supplied import Supplied, facts_of
 from mapdiff.volume import Volume
@@ -50,14 +51,9 @@ class DenoiseOptions:
     supplied: Supplied = field(default_factory=Supplied)
 
 
-def is_nifti_name(path: Path) -> bool:
-    """Whether a name asks for NIfTI."""
-    return path.name.lower().endswith((".nii", ".nii.gz"))
-
-
 def output_path(source: Path, output: Path) -> Path:
     """Where the result of `source` goes: `output` itself, or a file in it, where that is to be a folder."""
-    if source.is_file() and is_nifti_name(source) and not is_nifti_name(output):
+    if source.is_file() and is_nifti(source) and not is_nifti(output):
         return output / source.name
     return output
 
