@@ -12,7 +12,7 @@ import numpy as np
 from mapdiff import __version__
 from mapdiff.atomic import check_target, written_aside
 from mapdiff.cohort.layout import COHORT_FILE, SUBJECT_FILE, dose_path, truth_path, write_image
-from mapdiff.dose import DOSES, dose_label
+from mapdiff.dose import DOSES, FULL, dose_label
 from mapdiff.errors import InputError
 from mapdiff.formats import read
 from mapdiff.simulate.from_image import lower_dose
@@ -23,6 +23,9 @@ from mapdiff.volume import Acquisition, Array, Volume
 
 F18_HALF_LIFE_S = 6586.2  # 109.77 min, National Nuclear Data Center
 SCAN_SECONDS = 600.0  # the cohort's protocol name, "... x 600 WB" (FIELD.md)
+#: Part of the varied subjects whose activity is itself a scan, as where `from_image` scans a real image again:
+#: blurred, with grain of its own that belongs to the truth.
+RESCANNED = 0.35
 AXIAL_FOV_MM = {"quadra": 1060.0, "uexplorer": 1940.0, VARIED: 1060.0}
 
 
@@ -104,6 +107,10 @@ def simulate_subject(plan: CohortPlan, number: int, name: str, folder: Path) -> 
     decayed = subject.injected_activity_bq * 2.0 ** (-subject.uptake_s / F18_HALF_LIFE_S)
     suv_per_bqml = subject.weight_kg * 1000 / decayed
     activity = (rasters.suv / np.float32(suv_per_bqml)).astype(np.float32)
+    rescanned = plan.scanner == VARIED and float(rng.random()) < RESCANNED
+    if rescanned:
+        first = simulate_scan(activity, rasters.mu, spacing, draw_scanner(rng), SCAN_SECONDS, (FULL,), rng)
+        activity = first.doses[FULL]
     scan = simulate_scan(activity, rasters.mu, spacing, scanner, SCAN_SECONDS, plan.doses, rng)
 
     affine = np.diag([*spacing, 1.0])
@@ -139,6 +146,7 @@ def simulate_subject(plan: CohortPlan, number: int, name: str, folder: Path) -> 
         "subject": name,
         "seed": [plan.seed, number],
         "scanner": asdict(scanner),
+        "activity_is_a_scan": rescanned,
         "spacing_mm": spacing,
         "shape": [*in_plane, slices],
         "person": asdict(subject),

@@ -112,8 +112,9 @@ def scanner_named(name: str) -> Scanner:
 def draw_scanner(rng: np.random.Generator) -> Scanner:
     """A scanner that no preset is, for a model that must serve scanners it never saw.
 
-    Varies round the Quadra what differs between scanners and between the protocols of one: counts by a
-    factor of 3 up and down, resolution 3 to 6.5 mm, iterations, resolution model, filter 0 to 7 mm.
+    Varies round the Quadra what differs between scanners and between the protocols of one: counts from a
+    sixth to three times (short bed positions, small rings), resolution 3 to 6.5 mm, iterations, resolution
+    model, and in two of three a filter of up to 7 mm.
     """
     resolution = rng.uniform(3.0, 6.5)
     return replace(
@@ -122,11 +123,11 @@ def draw_scanner(rng: np.random.Generator) -> Scanner:
         manufacturer="",
         model="",
         effective_gain=1.1,
-        sensitivity_cps_per_bq=QUADRA.sensitivity_cps_per_bq * 3.0 ** rng.uniform(-1, 1),
+        sensitivity_cps_per_bq=QUADRA.sensitivity_cps_per_bq * 3.0 ** rng.uniform(-1.6, 1),
         resolution_mm=float(resolution),
         scatter_fraction=float(rng.uniform(0.3, 0.42)),
         randoms_ratio=float(rng.uniform(0.2, 1.2)),
         iterations=int(rng.integers(2, 5)),
         psf_mm=float(resolution * rng.uniform(0.7, 1.0)) if rng.random() < 0.5 else 0.0,
-        filter_mm=float(rng.uniform(0.0, 7.0)),
+        filter_mm=float(rng.uniform(0.0, 7.0)) if rng.random() < 0.67 else 0.0,
     )
