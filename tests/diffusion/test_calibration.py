@@ -1,5 +1,6 @@
 """Degradation matching: nested scans come out at their nominal doses, mistakes come out as errors."""
 
+import dataclasses
 from fractions import Fraction
 
 import numpy as np
@@ -16,7 +17,7 @@ from mapdiff.diffusion.calibration import (
 )
 from mapdiff.dose import ANCHORS, DOSES, FULL
 from mapdiff.errors import InputError
-from synthetic import FULL_LEVEL, nested_scans, smooth_body
+from synthetic import FULL_LEVEL, nested_scans, nominal_calibration, smooth_body
 
 BODY = np.ones((24, 24, 16), bool)
 
@@ -145,3 +146,12 @@ def test_measures_by_hand():
 def test_the_same_seed_gives_the_same_interval():
     subjects = measured(count=3)
     assert calibrate(subjects, seed=4) == calibrate(subjects, seed=4)
+
+
+def test_a_level_on_larger_voxels_or_under_a_filter_is_brought_to_the_cohorts():
+    calibration = dataclasses.replace(nominal_calibration(), grain_mm3=100.0)
+    level = calibration.full_level / 0.05**0.5
+    assert calibration.dose_of_level(level, 100.0) == pytest.approx(0.05)
+    # Four times the grain at half the level is the same noise.
+    assert calibration.dose_of_level(level / 2, 400.0) == pytest.approx(0.05)
+    assert calibration.dose_of_level(level / 2) == pytest.approx(0.2)

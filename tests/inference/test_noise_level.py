@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mapdiff.diffusion.calibration import nmae
-from mapdiff.inference.noise_level import find_level, probe_tiles
+from mapdiff.inference.noise_level import find_noise, probe_tiles
 from synthetic import nested_scans, smooth_body
 
 SHAPE = (48, 40, 64)
@@ -21,7 +21,7 @@ SCANS = nested_scans(Z)
 def test_a_perfect_estimate_gives_the_true_level(dose, start):
     u = torch.from_numpy(SCANS[dose])
     truth = torch.from_numpy(Z)
-    found = find_level(
+    found = find_noise(
         lambda tile, level: truth[tile.slices],
         u,
         BODY,
@@ -29,7 +29,8 @@ def test_a_perfect_estimate_gives_the_true_level(dose, start):
         "nmae",
         start=start,
         bounds=(0.03, 1.2),
-    )
+        spacing_mm=(4.0, 4.0, 4.0),
+    ).level
     # the probes lie in the middle, the body is a little larger
     assert found == pytest.approx(nmae(SCANS[dose][BODY], Z[BODY]), rel=0.05)
 
@@ -43,7 +44,16 @@ def test_an_estimate_that_depends_on_the_level_converges():
         told.append(level)
         return truth[tile.slices] + 0.2 * level * (u[tile.slices] - truth[tile.slices])
 
-    found = find_level(estimate, u, BODY, probe_tiles(BODY, 4), "nmae", start=1.0, bounds=(0.03, 1.2))
+    found = find_noise(
+        estimate,
+        u,
+        BODY,
+        probe_tiles(BODY, 4),
+        "nmae",
+        start=1.0,
+        bounds=(0.03, 1.2),
+        spacing_mm=(4.0, 4.0, 4.0),
+    ).level
     true = nmae(SCANS[Fraction(1, 20)][BODY], Z[BODY])
     assert found == pytest.approx(true / (1 + 0.2 * true), rel=0.05)  # found = true (1 - 0.2 found)
     assert all(0.03 <= level <= 1.2 for level in told)
@@ -57,13 +67,22 @@ def test_the_level_told_to_the_network_is_bounded_and_the_answer_is_not():
         told.append(level)
         return truth[tile.slices]
 
-    found = find_level(estimate, u, BODY, probe_tiles(BODY, 4), "nmae", start=0.1, bounds=(0.05, 0.2))
+    found = find_noise(
+        estimate,
+        u,
+        BODY,
+        probe_tiles(BODY, 4),
+        "nmae",
+        start=0.1,
+        bounds=(0.05, 0.2),
+        spacing_mm=(4.0, 4.0, 4.0),
+    ).level
     assert max(told) <= 0.2 < found
 
 
 def test_an_image_without_noise_has_no_level_and_no_crash():
     u = torch.from_numpy(Z)
-    found = find_level(
+    found = find_noise(
         lambda tile, level: u[tile.slices],
         u,
         BODY,
@@ -71,7 +90,8 @@ def test_an_image_without_noise_has_no_level_and_no_crash():
         "nmae",
         start=0.3,
         bounds=(0.03, 1.2),
-    )
+        spacing_mm=(4.0, 4.0, 4.0),
+    ).level
     assert 0 <= found < 1e-6
 
 

@@ -103,7 +103,7 @@ def stages_of(z, u, dose, seen=None):
             seen.append((state, level))
         return z
 
-    return list(MapDiff().stages(predict, u, FULL_LEVEL / dose**0.5, CALIBRATION, (4.0, 4.0, 4.0)))
+    return list(MapDiff().stages(predict, u, FULL_LEVEL / dose**0.5, dose, CALIBRATION, (4.0, 4.0, 4.0)))
 
 
 def test_with_the_truth_every_stage_is_the_algebra():
@@ -153,7 +153,7 @@ def test_stochastic_stages_end_at_a_possible_full_dose_scan():
     def last(seed: int) -> torch.Tensor:
         generator = torch.Generator().manual_seed(seed)
         level = FULL_LEVEL * 20**0.5
-        stages = METHOD.stages(lambda *_: z, u, level, CALIBRATION, (4.0, 4.0, 4.0), generator)
+        stages = METHOD.stages(lambda *_: z, u, level, 0.05, CALIBRATION, (4.0, 4.0, 4.0), generator)
         return list(stages)[-1].image
 
     one, again, other = last(1), last(1), last(2)

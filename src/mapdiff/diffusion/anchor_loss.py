@@ -10,7 +10,7 @@ from torch.nn import functional
 WEIGHT_WIDTH_MM = 14.0
 WEIGHT_FLOOR = 0.1
 #: OSEM's noise grows faster with the activity than the root of it: its variance about as this power.
-WEIGHT_POWER = 1.5
+WEIGHT_POWER = 1.25
 #: The error of an estimate grows with the input's noise level, but not below that of the network itself.
 LEVEL_FLOOR = 0.1
 #: Width of the kernel round each anchor's time, in steps of the T = 1000.

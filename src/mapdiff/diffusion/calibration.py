@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapdiff.diffusion.dose_path import T, dose_at, sigma
+from mapdiff.diffusion.grain import grain_volume, neighbour_correlation
 from mapdiff.dose import ANCHORS, dose_label, parse_dose
 from mapdiff.errors import InputError
 from mapdiff.volume import Array
@@ -39,10 +40,17 @@ MEASURES: dict[str, Measure] = {"nmae": nmae, "nrms": nrms}
 
 @dataclass(frozen=True)
 class SubjectDegradation:
-    """What one subject's scans give: D_real at each dose, and D_sim on the grid of `Calibration.grid`."""
+    """What one subject's scans give.
+
+    Attributes:
+        real: D_real at each dose.
+        simulated: D_sim on the grid of `Calibration.grid`.
+        grain_mm3: volume of the noise's grain (`diffusion.grain`), where the voxel size was told.
+    """
 
     real: dict[Fraction, float]
     simulated: tuple[float, ...]
+    grain_mm3: float | None = None
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,8 @@ class Calibration:
         subjects: how many were measured.
         full_level: noise of a full-dose scan against the noise-free image, the cohort's mean, in the
             measure's unit; the noise of dose d is full_level / sqrt(d).
+        grain_mm3: volume of the noise's grain in these scans, their geometric mean; with it a level is known
+            on any other grid and under any other filter.
     """
 
     measure: str
@@ -80,16 +90,24 @@ class Calibration:
     simulated: tuple[float, ...]
     subjects: int
     full_level: float
+    grain_mm3: float | None = None
 
     def time_of_degradation(self, degradation: float) -> float:
         """The time at which D_sim is `degradation`, clipped to the grid's ends."""
         return _crossing(np.asarray(self.grid), np.asarray(self.simulated), degradation)
 
-    def dose_of_level(self, level: float) -> float:
+    def dose_of_level(self, level: float, grain_mm3: float | None = None) -> float:
         """The dose whose scans have this noise level against the noise-free image, on this cohort's scanners.
 
         Above the full dose it is clipped to 1. A scan of dose d lies level * sqrt(1 - d) from the full dose.
+
+        Args:
+            level: in the calibration's measure.
+            grain_mm3: volume of the noise's grain; where it differs from the cohort's (larger voxels, another
+                filter), the level is first brought to that of the cohort's: level^2 x grain stays.
         """
+        if grain_mm3 is not None and self.grain_mm3 is not None:
+            level = level * float(np.sqrt(grain_mm3 / self.grain_mm3))
         return 1.0 if level <= self.full_level else float((self.full_level / level) ** 2)
 
     def as_dict(self) -> dict[str, Any]:
@@ -110,6 +128,7 @@ class Calibration:
             simulated=tuple(facts["simulated"]),
             subjects=facts["subjects"],
             full_level=facts["full_level"],
+            grain_mm3=facts.get("grain_mm3"),
         )
 
     @classmethod
@@ -136,7 +155,10 @@ def _crossing(grid: NDArray[np.float64], curve: NDArray[np.float64], value: floa
 
 
 def measure_subject(
-    scans: Mapping[Fraction, Array], body: NDArray[np.bool_], measure: str = "nmae"
+    scans: Mapping[Fraction, Array],
+    body: NDArray[np.bool_],
+    measure: str = "nmae",
+    spacing_mm: Sequence[float] | None = None,
 ) -> SubjectDegradation:
     """Measure one subject.
 
@@ -144,6 +166,7 @@ def measure_subject(
         scans: by dose, arrays of one shape in one linear unit; the full dose and one lower at least.
         body: where to measure, the same shape.
         measure: a name in MEASURES.
+        spacing_mm: voxel size along i, j, k; without it the grain is not measured.
 
     Raises:
         InputError: the full dose is missing, or nothing else is there.
@@ -159,7 +182,15 @@ def measure_subject(
     # Both measures are homogeneous in the residual, so D_sim(t) follows from one evaluation.
     at_u = degradation(x_0 + residual, x_0)
     simulated = at_u * sigma(grid_of()) / sigma_u
-    return SubjectDegradation(real, tuple(float(v) for v in simulated))
+    grain = None
+    if spacing_mm is not None:
+        # At a tenth of the dose or so the noise is plain, and OSEM's positivity does not bend it yet.
+        low = min(real, key=lambda d: abs(np.log(float(d) * 15)))
+        full = np.asarray(scans[Fraction(1)], np.float32)
+        scale = np.float32(x_0.mean())
+        noise, mean = (np.asarray(scans[low], np.float32) - full) / scale, full / scale
+        grain = grain_volume(neighbour_correlation(noise, mean, body), spacing_mm)
+    return SubjectDegradation(real, tuple(float(v) for v in simulated), grain)
 
 
 def calibrate(
@@ -205,6 +236,7 @@ def calibrate(
     }
     d = np.array([float(dose) for dose in doses])
     full_level = float(np.mean(means / np.sqrt(1 / d - 1)))
+    grains = [subject.grain_mm3 for subject in subjects if subject.grain_mm3 is not None]
     return Calibration(
         measure=measure,
         anchors=anchors,
@@ -212,6 +244,7 @@ def calibrate(
         simulated=tuple(float(v) for v in curves.mean(axis=0)),
         subjects=len(subjects),
         full_level=full_level,
+        grain_mm3=float(np.exp(np.mean(np.log(grains)))) if grains else None,
     )
 
 

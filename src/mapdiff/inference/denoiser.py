@@ -17,7 +17,7 @@ from mapdiff.body import body_mask, body_scale
 from mapdiff.diffusion.feedback import restore_structure
 from mapdiff.errors import InputError
 from mapdiff.formats import read
-from mapdiff.inference.noise_level import find_level, probe_tiles
+from mapdiff.inference.noise_level import InputNoise, find_noise, probe_tiles
 from mapdiff.inference.tiling import EDGE, Tile, blend, plan_tiles
 from mapdiff.methods.base import Predict, Stage
 from mapdiff.methods.map_diff import MapDiff, estimate
@@ -122,7 +122,8 @@ class Denoiser:
         scan = _Scan(volume, self.net.multiple)
         warnings = list(volume.warnings)
         low, high = self.model.level_range
-        level = self._level(scan)
+        noise = self._noise(scan)
+        level = noise.level
         if not low <= level <= high:
             warnings.append(
                 f"noise level {level:.3f} lies outside the trained range, {low:.3f} to {high:.3f}"
@@ -133,7 +134,7 @@ class Denoiser:
                 f"voxels of {sizes} mm lie outside the 1.5 to 5.5 mm that the model was trained on"
             )
         tiles = plan_tiles(scan.near_body, self.net.multiple, edge=max(tile // 8 * 8, 48))
-        dose = self.model.calibration.dose_of_level(level)
+        dose = self.model.calibration.dose_of_level(level, noise.grain_mm3)
         evaluations = 1 + len(self._anchors(dose))
         total = len(tiles) * evaluations * max(samples, 1)
         done = 0
@@ -153,7 +154,9 @@ class Denoiser:
         for n in range(max(samples, 1)):
             generator = torch.Generator().manual_seed(seed * 1_000_003 + n) if samples else None
             run = list(
-                self.method.stages(predict, scan.u, level, self.model.calibration, volume.spacing, generator)
+                self.method.stages(
+                    predict, scan.u, level, dose, self.model.calibration, volume.spacing, generator
+                )
             )
             final = run[-1].image
             if mean is None or square is None:
@@ -222,9 +225,9 @@ class Denoiser:
         z_hat = torch.where(weight > 0.01, z_hat, scan.air)
         return restore_structure(z_hat, u, scan.body, scan.volume.spacing)
 
-    def _level(self, scan: "_Scan") -> float:
+    def _noise(self, scan: "_Scan") -> InputNoise:
         bounds = self.model.level_range
-        return find_level(
+        return find_noise(
             lambda tile, level: self._estimate(scan, tile, scan.u, scan.u, level, level),
             scan.u,
             scan.body,
@@ -232,6 +235,7 @@ class Denoiser:
             self.model.calibration.measure,
             start=float(np.sqrt(bounds[0] * bounds[1])),
             bounds=bounds,
+            spacing_mm=scan.volume.spacing,
         )
 
 

@@ -4,7 +4,8 @@ The network's own estimate stands in for the noise-free image: the level is the 
 and the estimate that was made for that level, found by iteration on a few probes inside the body.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,11 +13,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mapdiff.diffusion.calibration import MEASURES
+from mapdiff.diffusion.grain import grain_volume, neighbour_correlation
 from mapdiff.inference.tiling import Tile
 
 PROBE_EDGE = 48
 PROBES = 8
 ITERATIONS = 4
+
+
+@dataclass(frozen=True)
+class InputNoise:
+    """The noise of an input: its level against the noise-free image, and the volume of its grain in mm^3."""
+
+    level: float
+    grain_mm3: float
 
 
 def probe_tiles(body: NDArray[np.bool_], multiple: int) -> list[Tile]:
@@ -45,7 +55,7 @@ def _box_sums(image: NDArray[np.float64], height: int, width: int) -> NDArray[np
     return sums
 
 
-def find_level(
+def find_noise(
     estimate: Callable[[Tile, float], Tensor],
     u: Tensor,
     body: NDArray[np.bool_],
@@ -53,8 +63,9 @@ def find_level(
     measure: str,
     start: float,
     bounds: tuple[float, float],
-) -> float:
-    """The level at which the estimate's own degradation is that level.
+    spacing_mm: Sequence[float],
+) -> InputNoise:
+    """The level at which the estimate's own degradation is that level, and the grain of what it took away.
 
     Args:
         estimate: the network's estimate on a tile for an assumed level.
@@ -64,15 +75,24 @@ def find_level(
         measure: a name in MEASURES.
         start: the first assumption.
         bounds: levels handed to the network are kept within; the one returned is not.
+        spacing_mm: voxel size along i, j, k.
     """
     inside = np.concatenate([u[tile.slices].numpy()[body[tile.slices]] for tile in tiles])
     level = start
     for _ in range(ITERATIONS):
         assumed = float(np.clip(level, *bounds))
         with torch.no_grad():
-            parts = [estimate(tile, assumed).numpy()[body[tile.slices]] for tile in tiles]
-        found = MEASURES[measure](inside, np.concatenate(parts))
-        if abs(found - level) < 0.02 * level:
-            return found
+            parts = [estimate(tile, assumed).numpy() for tile in tiles]
+        seen = np.concatenate([part[body[tile.slices]] for tile, part in zip(tiles, parts, strict=True)])
+        found = MEASURES[measure](inside, seen)
+        settled = abs(found - level) < 0.02 * level
         level = found
-    return level
+        if settled:
+            break
+    grains = [
+        grain_volume(
+            neighbour_correlation(u[tile.slices].numpy() - part, part, body[tile.slices]), spacing_mm
+        )
+        for tile, part in zip(tiles, parts, strict=True)
+    ]
+    return InputNoise(level, float(np.median(grains)))

@@ -40,9 +40,10 @@ class Method(Protocol):
         predict: Predict,
         u: Tensor,
         level: float,
+        dose: float,
         calibration: Calibration,
         spacing_mm: Sequence[float],
         generator: torch.Generator | None,
     ) -> Iterator[Stage]:
-        """From the input u of noise `level`, each stage and at last the full dose."""
+        """From the input u of noise `level` and `dose` fraction, each stage and at last the full dose."""
         ...

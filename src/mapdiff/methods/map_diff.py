@@ -132,6 +132,7 @@ class MapDiff:
         predict: Predict,
         u: Tensor,
         level: float,
+        dose: float,
         calibration: Calibration,
         spacing_mm: Sequence[float],
         generator: torch.Generator | None = None,
@@ -142,6 +143,8 @@ class MapDiff:
             predict: estimates the noise-free image; linear, in units of the body's mean.
             u: the input, (I, J, K).
             level: its noise level against the noise-free image (NMAE inside the body).
+            dose: the dose fraction that this noise stands for on the calibrated scanners, where the path
+                starts.
             calibration: the path.
             spacing_mm: voxel size along i, j, k.
             generator: None is the deterministic path; else the noise of the counts that each step adds is
@@ -150,14 +153,14 @@ class MapDiff:
         Yields:
             A stage at each anchor above the input's dose, then the full dose ("full", 1.0).
         """
-        d_u = calibration.dose_of_level(level)
+        d_u = dose
         state, d_s = u, d_u
         noise: ComplementNoise | None = None
-        for label, dose in [*dose_path.anchors_above(d_u, stage_doses(calibration)), ("full", 1.0)]:
+        for label, d_next in [*dose_path.anchors_above(d_u, stage_doses(calibration)), ("full", 1.0)]:
             z_hat = predict(state, u, level * (d_u / d_s) ** 0.5)
             complement = z_hat
-            if generator is not None and dose > d_s:
+            if generator is not None and d_next > d_s:
                 noise = noise or ComplementNoise(u, z_hat, spacing_mm)
-                complement = z_hat + noise.draw(d_u / (dose - d_s), generator)
-            state, d_s = dose_path.step(state, complement, d_s / dose), dose
-            yield Stage(label, dose, state)
+                complement = z_hat + noise.draw(d_u / (d_next - d_s), generator)
+            state, d_s = dose_path.step(state, complement, d_s / d_next), d_next
+            yield Stage(label, d_next, state)

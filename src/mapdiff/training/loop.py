@@ -23,6 +23,7 @@ from mapdiff.errors import InputError
 from mapdiff.methods.map_diff import MapDiff, estimate
 from mapdiff.methods.model_file import TrainedModel, parameters, save_model
 from mapdiff.networks.denoiser import DenoiserConfig, DenoiserNet
+from mapdiff.precision import best_precision
 from mapdiff.training.checkpoint import TrainingState, load_state, save_state, start_state
 
 METHODS: dict[str, Callable[[], MapDiff]] = {"map-diff": MapDiff}
@@ -54,13 +55,13 @@ class TrainingConfig:
 
     method: str = "map-diff"
     steps: int = 4000
-    batch: int = 2
+    batch: int = 4
     patch: int = 48
     learning_rate: float = 1e-3
     warmup: int = 100
-    ema: float = 0.995
+    ema: float = 0.998
     clip: float = 0.2
-    channels: tuple[int, ...] = (32, 64, 128)
+    channels: tuple[int, ...] = (96, 128, 192)
     blocks: tuple[int, ...] = (2, 2, 2)
     validation: int = 2
     seed: int = 0
@@ -103,7 +104,7 @@ def calibrate_cohorts(cohorts: list[Path], measure: str, say: Callable[[str], No
     for cohort in cohorts:
         for folder in subjects_of(cohort):
             scans = load_subject(folder)
-            degradations.append(measure_subject(scans.by_dose(), scans.body, measure))
+            degradations.append(measure_subject(scans.by_dose(), scans.body, measure, scans.spacing_mm))
             say(f"{cohort.name}/{scans.name} measured")
     return calibrate(degradations, measure)
 
@@ -134,7 +135,7 @@ def load_cohorts(
             )
         for number, folder in enumerate(folders):
             scans = load_subject(folder)
-            degradation = measure_subject(scans.by_dose(), scans.body)
+            degradation = measure_subject(scans.by_dose(), scans.body, spacing_mm=scans.spacing_mm)
             levels[f"{cohort.name}/{scans.name}"] = level_of(degradation)
             degradations.append(degradation)
             scans = SubjectScans(**{**scans.__dict__, "name": f"{cohort.name}/{scans.name}"})
@@ -173,7 +174,11 @@ def train(
         InputError: a cohort is broken, or the run was started with another configuration.
     """
     method = METHODS[config.method]()
-    fabric = Fabric(accelerator=device, devices=1, precision="32-true")
+    accelerator = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    precision = best_precision(accelerator)
+    fabric = Fabric(
+        accelerator=accelerator, devices=1, precision="bf16-mixed" if precision == "bf16" else "32-true"
+    )
     torch.manual_seed(config.seed)
     net = DenoiserNet(DenoiserConfig(config.channels, config.blocks)).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(
@@ -222,7 +227,8 @@ def train(
         if state.step % checkpoint_every == 0 or state.step == config.steps or out_of_time:
             averaged = copy.deepcopy(net)
             averaged.load_state_dict(state.ema)
-            error = _validate(averaged, validator)
+            with fabric.autocast():
+                error = _validate(averaged, validator)
             model = TrainedModel(
                 config.method,
                 averaged,
