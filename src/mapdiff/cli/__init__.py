@@ -6,6 +6,7 @@ from mapdiff.cli.calibrate import calibrate
 from mapdiff.cli.demo import demo
 from mapdiff.cli.denoise import denoise
 from mapdiff.cli.evaluate import evaluate
+from mapdiff.cli.export import export
 from mapdiff.cli.info import info
 from mapdiff.cli.ingest import ingest
 from mapdiff.cli.report import report
@@ -13,4 +14,15 @@ from mapdiff.cli.simulate import simulate
 from mapdiff.cli.train import train
 
 #: The verbs in the order that `mapdiff --help` shows them.
-VERBS: list[Callable[..., None]] = [denoise, report, evaluate, info, simulate, ingest, calibrate, train, demo]
+VERBS: list[Callable[..., None]] = [
+    denoise,
+    report,
+    evaluate,
+    info,
+    simulate,
+    ingest,
+    calibrate,
+    train,
+    export,
+    demo,
+]

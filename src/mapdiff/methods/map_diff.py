@@ -2,8 +2,9 @@
 
 The network estimates the noise-free image z from the state, the input u and the noise levels of both. The
 reverse path starts at the input's own dose, found from its noise, and steps to each anchor above it by
-Eq. (step) of `diffusion.dose_path`, a fresh estimate at each step. In training the state is, half of the
-time, an earlier stage of the network's own, still supervised by the anchors: at inference it meets no other.
+Eq. (step) of `diffusion.dose_path`, a fresh estimate at each step. In training the state is, in a part of
+the steps, an earlier stage of the network's own, still supervised by the anchors: at inference it meets no
+other.
 """
 
 from collections.abc import Iterator, Sequence
@@ -54,7 +55,7 @@ class MapDiff:
 
     name: str = "map-diff"
     anchor_weight: float = 0.1
-    own_stages: float = 0.4
+    own_stages: float = 0.3
     noise_scale: tuple[float, float] = (0.6, 1.7)
     input_doses: tuple[tuple[float, float], ...] = (
         (1 / 2, 0.05),

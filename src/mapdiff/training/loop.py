@@ -55,7 +55,7 @@ class TrainingConfig:
 
     method: str = "map-diff"
     steps: int = 4000
-    batch: int = 4
+    batch: int = 2
     patch: int = 48
     learning_rate: float = 1e-3
     warmup: int = 100
