@@ -9,24 +9,15 @@ What the scan does not tell is a UnitError that names the tag, never a guess.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, time, timedelta
+from dataclasses import replace
+from datetime import time
 from typing import Any
 
 import numpy as np
 
+from mapdiff.decay import DAY_S, MOST_BY_CLOCK_S, MOST_HALF_LIVES, SAME_DAY_HALF_LIFE_S
 from mapdiff.errors import InputError, UnitError
 from mapdiff.volume import UNKNOWN, Acquisition, Volume
-
-DAY_S = 86400.0
-#: Beyond this many half-lives between injection and scan nothing is left to see (0.1 %): the times are wrong.
-MOST_HALF_LIVES = 10.0
-#: A nuclide that lives longer than this (6 h) may be scanned days later: then a time of day is not enough.
-SAME_DAY_HALF_LIFE_S = 6 * 3600.0
-#: Frames of one series agree on its start within this; beyond it their times mean something else.
-START_TOLERANCE_S = 10.0
 
 #: What has to be known for an SUV: the field of Acquisition, how it is called, and where it comes from.
 NEEDED = {
@@ -37,21 +28,6 @@ NEEDED = {
     "uptake_s": "the time from injection to the scan (RadiopharmaceuticalStartDateTime (0018,1078), "
     "or --injection-time)",
 }
-
-
-@dataclass(frozen=True)
-class FrameTimes:
-    """When the counts of one slice were taken.
-
-    Attributes:
-        acquired: start of its acquisition, AcquisitionDate and AcquisitionTime.
-        reference_s: FrameReferenceTime, seconds after the series' reference time.
-        duration_s: ActualFrameDuration, seconds.
-    """
-
-    acquired: datetime | None = None
-    reference_s: float | None = None
-    duration_s: float | None = None
 
 
 # Body measures ----------------------------------------------------------------------------------------
@@ -178,127 +154,6 @@ def activity_bq(total_dose: float) -> float:
     raise UnitError(f"RadionuclideTotalDose (0018,1074) of {total_dose:g} is absurd in Bq and in MBq")
 
 
-# Times ------------------------------------------------------------------------------------------------
-
-
-def mean_count_time(duration_s: float, half_life_s: float) -> float:
-    """Seconds from a frame's start to the moment whose activity is the frame's mean (PS3.3 C.8.9.4.1.5)."""
-    rate = math.log(2) / half_life_s
-    if rate * duration_s < 1e-9:
-        return duration_s / 2
-    return math.log(rate * duration_s / -math.expm1(-rate * duration_s)) / rate
-
-
-def series_starts(frames: Sequence[FrameTimes], half_life_s: float | None) -> list[datetime]:
-    """The series' reference time as each frame tells it: its mean count time minus its FrameReferenceTime."""
-    starts = []
-    for frame in frames:
-        if frame.acquired is None or frame.reference_s is None or frame.duration_s is None or not half_life_s:
-            return []
-        ahead = mean_count_time(frame.duration_s, half_life_s) - frame.reference_s
-        starts.append(frame.acquired + timedelta(seconds=ahead))
-    return starts
-
-
-def start_reference(
-    series: datetime | None,
-    private: datetime | None,
-    frames: Sequence[FrameTimes],
-    half_life_s: float | None,
-) -> datetime:
-    """The time that images with DecayCorrection START are corrected to.
-
-    SeriesTime, unless it is later than an acquisition: then it was rewritten after the scan, and the
-    maker's private scan time counts (QIBA), else the start on which all frames agree (IBSI), else the one
-    acquisition time that all slices share (PS3.3 C.8.9.1.1.5).
-
-    Args:
-        series: SeriesDate and SeriesTime.
-        private: the maker's own scan date-time, such as GE's (0009,100D).
-        frames: times of each slice.
-        half_life_s: the nuclide's half-life; frames without it tell nothing.
-
-    Raises:
-        UnitError: none of these is there; the text names the tags.
-    """
-    acquired = [frame.acquired for frame in frames if frame.acquired is not None]
-    if series is not None and acquired and series <= min(acquired):
-        return series
-    if private is not None:
-        return private
-    if series is not None and not acquired:
-        return series
-    if not acquired:
-        raise UnitError("SeriesTime (0008,0031) and AcquisitionTime (0008,0032) are missing")
-    starts = series_starts(frames, half_life_s)
-    if starts and (max(starts) - min(starts)).total_seconds() <= START_TOLERANCE_S:
-        return min(starts)
-    if len(acquired) == len(frames) and min(acquired) == max(acquired):
-        return acquired[0]
-    raise UnitError(
-        "SeriesTime (0008,0031) is missing or later than AcquisitionTime (0008,0032), and FrameReferenceTime "
-        "(0054,1300) with ActualFrameDuration (0018,1242) does not tell when the scan began"
-    )
-
-
-def decay_to_reference(frame: FrameTimes, reference: datetime, half_life_s: float) -> float:
-    """Factor that corrects a slice with DecayCorrection NONE from its mean count time to `reference`.
-
-    Raises:
-        UnitError: the slice's AcquisitionTime or ActualFrameDuration is missing.
-    """
-    if frame.acquired is None:
-        raise UnitError("DecayCorrection is NONE and AcquisitionTime (0008,0032) is missing")
-    if frame.duration_s is None:
-        raise UnitError("DecayCorrection is NONE and ActualFrameDuration (0018,1242) is missing")
-    after = (frame.acquired - reference).total_seconds() + mean_count_time(frame.duration_s, half_life_s)
-    return float(2.0 ** (after / half_life_s))
-
-
-def uptake_time(
-    reference: datetime, start: datetime | None, start_time: time | None, half_life_s: float
-) -> tuple[float, str | None]:
-    """Seconds from injection to `reference`, and a warning if the dates had to be doubted.
-
-    The start's date-time counts; its time alone means the same day, or the day before if it is later than
-    the reference. Dates that de-identification has shifted apart leave the times of day to go by.
-
-    Args:
-        reference: the time that the image is decay corrected to.
-        start: RadiopharmaceuticalStartDateTime.
-        start_time: RadiopharmaceuticalStartTime.
-        half_life_s: the nuclide's half-life.
-
-    Raises:
-        UnitError: both are missing, or no reading of them gives a scan within MOST_HALF_LIVES.
-    """
-    if start is None and start_time is None:
-        raise UnitError(
-            "RadiopharmaceuticalStartDateTime (0018,1078) and RadiopharmaceuticalStartTime (0018,1072) "
-            "are missing"
-        )
-    most = MOST_HALF_LIVES * half_life_s
-    if start is not None:
-        seconds = (reference - start).total_seconds()
-        if 0 <= seconds <= most:
-            return seconds, None
-        start_time = start.time()
-    assert start_time is not None
-    if half_life_s > SAME_DAY_HALF_LIFE_S:
-        raise UnitError(
-            "RadiopharmaceuticalStartDateTime (0018,1078) is missing or does not fit the scan, and a time of "
-            "day is not enough for a nuclide that lives for days"
-        )
-    seconds = (reference - datetime.combine(reference.date(), start_time)).total_seconds() % DAY_S
-    if seconds > most:
-        raise UnitError(
-            "the injection (RadiopharmaceuticalStartDateTime (0018,1078) or StartTime (0018,1072)) is later "
-            "than the scan"
-        )
-    note = None if start is None else "dates of injection and scan do not fit together; took the times of day"
-    return seconds, note
-
-
 # SUV --------------------------------------------------------------------------------------------------
 
 
@@ -388,7 +243,11 @@ def with_supplied(
     if injection_time is not None:
         if acquisition.reference_clock_s is None:
             raise UnitError("an injection time needs the time of the scan, which the file does not tell")
-        uptake_s = (acquisition.reference_clock_s - _clock_seconds(injection_time)) % DAY_S
+        if acquisition.half_life_s is not None and acquisition.half_life_s > SAME_DAY_HALF_LIFE_S:
+            raise UnitError("an injection time of day is not enough for a nuclide that lives for days")
+        uptake_s = (acquisition.reference_clock_s - clock_seconds(injection_time)) % DAY_S
+        if uptake_s > MOST_BY_CLOCK_S:
+            raise UnitError(f"an injection at {injection_time.strip()} is later than the scan")
     if uptake_s is not None:
         half_life = given.get("half_life_s", acquisition.half_life_s)
         if uptake_s < 0 or (half_life and uptake_s > MOST_HALF_LIVES * half_life):
@@ -405,7 +264,12 @@ def with_supplied(
     return replace(volume, acquisition=acquisition, warnings=warnings)
 
 
-def _clock_seconds(text: str) -> float:
+def clock_seconds(text: str) -> float:
+    """Seconds after midnight of "HH:MM" or "HH:MM:SS".
+
+    Raises:
+        InputError: it is no time of day.
+    """
     try:
         clock = time.fromisoformat(text.strip())
     except ValueError:

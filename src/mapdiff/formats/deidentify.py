@@ -14,7 +14,7 @@ from datetime import date, timedelta
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
-from mapdiff.formats.dicom_facts import parse_date
+from mapdiff.formats.dicom_times import parse_date
 
 #: The date that the study is shifted to.
 STUDY_DAY = date(2000, 1, 1)

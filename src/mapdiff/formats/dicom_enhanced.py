@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 import copy
+import re
+from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 
 from pydicom.dataset import Dataset
 from pydicom.uid import PositronEmissionTomographyImageStorage
 
+from mapdiff.decay import mean_count_time
 from mapdiff.errors import InputError
-from mapdiff.formats.dicom_facts import parse_datetime
+from mapdiff.formats.dicom_elements import number, text
 from mapdiff.formats.dicom_files import copied
+from mapdiff.formats.dicom_times import parse_datetime
 
-#: UCUM codes of the real-world unit, and the classic Units and SUVType that say the same.
+#: What a UCUM code of the real-world unit says (PS3.16 CID 84 and 85), without braces, brackets and blanks:
+#: the classic Units and SUVType.
 _UNITS = {
     "bq/ml": ("BQML", None),
     "g/ml": ("GML", "BW"),
-    "g/ml{suvbw}": ("GML", "BW"),
-    "{suvbw}g/ml": ("GML", "BW"),
-    "g/ml{suvlbm}": ("GML", "LBM"),
-    "{suvlbm}g/ml": ("GML", "LBM"),
-    "g/ml{suvlbm(james128)}": ("GML", "LBMJAMES128"),
-    "{suvlbm(james128)}g/ml": ("GML", "LBMJAMES128"),
-    "g/ml{suvlbm(janma)}": ("GML", "LBMJANMA"),
-    "{suvlbm(janma)}g/ml": ("GML", "LBMJANMA"),
-    "g/ml{suvibw}": ("GML", "IBW"),
-    "{suvibw}g/ml": ("GML", "IBW"),
+    "g/mlsuvbw": ("GML", "BW"),
+    "g/mlsuvlbm": ("GML", "LBM"),
+    "g/mlsuvlbmjames128": ("GML", "LBMJAMES128"),
+    "g/mlsuvlbmjanma": ("GML", "LBMJANMA"),
+    "g/mlsuvibw": ("GML", "IBW"),
     "cm2/ml": ("CM2ML", "BSA"),
-    "cm2/ml{suvbsa}": ("CM2ML", "BSA"),
-    "{suvbsa}cm2/ml": ("CM2ML", "BSA"),
-    "{counts}": ("CNTS", None),
+    "cm2/mlsuvbsa": ("CM2ML", "BSA"),
+    "counts": ("CNTS", None),
 }
 #: Attributes that only a multi-frame file has.
 _MULTI = (
@@ -105,28 +105,61 @@ def _frame(common: Dataset, shared: Dataset, group: Dataset, index: int, path: P
             if keyword in source:
                 frame[keyword] = source[keyword]
     frame.InstanceNumber = index + 1
-    _set_units(frame, macro("RealWorldValueMappingSequence"))
-    content = macro("FrameContentSequence")
-    if content is not None:
-        if content.get("FrameAcquisitionDuration"):
-            frame.ActualFrameDuration = int(float(content.FrameAcquisitionDuration))
-        began = parse_datetime(str(content.get("FrameAcquisitionDateTime", "") or ""))
-        if began is not None and common.get("DecayCorrection") == "NONE":
-            frame.AcquisitionDate = began.strftime("%Y%m%d")
-            frame.AcquisitionTime = began.strftime("%H%M%S.%f")
+    _set_units(
+        frame, group.get("RealWorldValueMappingSequence") or shared.get("RealWorldValueMappingSequence")
+    )
+    _set_frame_times(frame, macro("FrameContentSequence"))
     kind = macro("PETFrameTypeSequence")
     if kind is not None and "FrameType" in kind:
         frame.ImageType = list(kind.FrameType)[:3]
     return frame
 
 
-def _set_units(frame: Dataset, mapping: Dataset | None) -> None:
-    code = _first(mapping, "MeasurementUnitsCodeSequence") if mapping is not None else None
-    text = str(code.get("CodeValue", "") if code is not None else frame.get("RescaleType", "") or "")
-    named = _UNITS.get(text.replace(" ", "").lower())
-    if named is None and text.upper() in ("BQML", "GML", "CM2ML", "CNTS"):
-        named = (text.upper(), None)
+def _set_frame_times(frame: Dataset, content: Dataset | None) -> None:
+    """ActualFrameDuration and, where decay still has to be corrected, the frame's own acquisition time.
+
+    FrameReferenceDateTime is the frame's mean count; the classic header has the start of its acquisition.
+    """
+    if content is not None and content.get("FrameAcquisitionDuration"):
+        frame.ActualFrameDuration = int(float(content.FrameAcquisitionDuration))
+    if frame.get("DecayCorrection") != "NONE":
+        return
+    content = content or Dataset()
+    began = parse_datetime(text(content, "FrameAcquisitionDateTime"))
+    mean = parse_datetime(text(content, "FrameReferenceDateTime"))
+    duration = number(frame, "ActualFrameDuration")
+    half_life = number(
+        _first(frame, "RadiopharmaceuticalInformationSequence") or Dataset(), "RadionuclideHalfLife"
+    )
+    if mean is not None and duration and half_life and half_life > 0:
+        began = mean - timedelta(seconds=mean_count_time(duration / 1000, half_life))
+    for keyword, form in (("AcquisitionDate", "%Y%m%d"), ("AcquisitionTime", "%H%M%S.%f")):
+        setattr(frame, keyword, "" if began is None else began.strftime(form))
+
+
+def _set_units(frame: Dataset, mappings: Sequence[Dataset] | None) -> None:
+    """Units and SUVType, and the slope from stored values to them; Bq/mL where a frame has several units."""
+    found = []
+    for mapping in mappings or ():
+        code = _first(mapping, "MeasurementUnitsCodeSequence")
+        if code is not None and (named := _classic_units(text(code, "CodeValue"))) is not None:
+            found.append((named, mapping))
+    if not found:
+        named = _classic_units(text(frame, "RescaleType"))
+    else:
+        named, mapping = min(found, key=lambda one: one[0][0] != "BQML")
+        slope, intercept = number(mapping, "RealWorldValueSlope"), number(mapping, "RealWorldValueIntercept")
+        if slope is not None:  # it maps stored values, as RescaleSlope does, and may differ from it
+            frame.RescaleSlope, frame.RescaleIntercept = f"{slope:.10g}", f"{intercept or 0.0:.10g}"
     if named is not None:
         frame.Units = named[0]
         if named[1] is not None:
             frame.SUVType = named[1]
+
+
+def _classic_units(code: str | None) -> tuple[str, str | None] | None:
+    if (code or "").upper() in ("BQML", "GML", "CM2ML", "CNTS"):
+        return str(code).upper(), None
+    annotations = re.findall(r"{(.*?)}", code or "")
+    plain = re.sub(r"{.*?}", "", code or "") + "".join(annotations)
+    return _UNITS.get(re.sub(r"[\s()]", "", plain).lower())

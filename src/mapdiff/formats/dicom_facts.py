@@ -1,12 +1,10 @@
-"""What a DICOM PET header tells of unit, decay correction, dose and patient measures; no identity."""
+"""What a DICOM PET header tells of unit, dose and patient measures; no identity."""
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, time, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +13,11 @@ from pydicom.dataset import Dataset
 
 from mapdiff import suv
 from mapdiff.errors import InputError, UnitError
+from mapdiff.formats.dicom_elements import PHILIPS, number, private_number, text
+from mapdiff.formats.dicom_files import copied
+from mapdiff.formats.dicom_times import timing_of
 from mapdiff.volume import UNKNOWN, Acquisition
 
-PHILIPS = "Philips PET Private Group"
-GE = "GEMS_PETD_01"
-SIEMENS = "SIEMENS MED PT"
 _NUCLIDES = {
     "fluor": "F",
     "gallium": "Ga",
@@ -31,6 +29,13 @@ _NUCLIDES = {
     "oxygen": "O",
     "iod": "I",
 }
+#: Figures that one series can have only one of: field of Acquisition, keyword, and how it is called.
+_DRUG_FIGURES = (
+    ("injected_activity_bq", "RadionuclideTotalDose", "RadionuclideTotalDose (0018,1074)"),
+    ("half_life_s", "RadionuclideHalfLife", "RadionuclideHalfLife (0018,1075)"),
+    ("uptake_s", "RadiopharmaceuticalStartDateTime", "RadiopharmaceuticalStartDateTime (0018,1078)"),
+    ("uptake_s", "RadiopharmaceuticalStartTime", "RadiopharmaceuticalStartTime (0018,1072)"),
+)
 
 
 @dataclass(frozen=True)
@@ -50,102 +55,32 @@ class Facts:
     warnings: tuple[str, ...]
 
 
-def number(header: Dataset, keyword: str) -> float | None:
-    """The first value of an element as a finite number; None if it is missing or malformed."""
-    with contextlib.suppress(TypeError, ValueError, IndexError):
-        value = header.get(keyword)
-        if value is None or value == "":
-            return None
-        if not isinstance(value, str | int | float) and hasattr(value, "__len__"):
-            value = value[0]
-        figure = float(value)
-        return figure if np.isfinite(figure) else None
-    return None
-
-
-def private(header: Dataset, group: int, element: int, creator: str) -> str | None:
-    """A private element's text, by its creator's block, or at block 10 where the creator is gone."""
-    item = None
-    with contextlib.suppress(KeyError):
-        item = header.get_private_item(group, element, creator)
-    if item is None and (group, 0x1000 + element) in header:
-        item = header[group, 0x1000 + element]
-    if item is None:
-        return None
-    value = item.value
-    text = value.decode("ascii", "replace") if isinstance(value, bytes) else str(value)
-    return text.strip(" \0") or None
-
-
-def private_number(header: Dataset, group: int, element: int, creator: str) -> float | None:
-    """A private element as a positive number, else None."""
-    text = private(header, group, element, creator)
-    with contextlib.suppress(TypeError, ValueError):
-        figure = float(text or "")
-        return figure if np.isfinite(figure) and figure > 0 else None
-    return None
-
-
-def parse_date(text: str | None) -> date | None:
-    """DICOM's DA, "20250131" or the old "2025.01.31"."""
-    digits = (text or "").replace(".", "").replace("-", "").strip()
-    with contextlib.suppress(ValueError):
-        return datetime.strptime(digits[:8], "%Y%m%d").date()
-    return None
-
-
-def parse_time(text: str | None) -> time | None:
-    """DICOM's TM, "HHMMSS.ffffff" with any tail left off, or the old "HH:MM:SS"."""
-    found = re.fullmatch(r"(\d\d):?(\d\d)?:?(\d\d)?(?:\.(\d{1,6})\d*)?", (text or "").strip())
-    if found is None:
-        return None
-    hours, minutes, seconds = (int(part or 0) for part in found.groups()[:3])
-    with contextlib.suppress(ValueError):
-        return time(hours, minutes, min(seconds, 59), int((found.group(4) or "0").ljust(6, "0")))
-    return None
-
-
-def parse_datetime(text: str | None) -> datetime | None:
-    """DICOM's DT; an offset from UTC is left out, since the scanner's other times have none."""
-    plain = re.sub(r"[+-]\d{4}$", "", (text or "").strip())
-    day, clock = parse_date(plain[:8]), parse_time(plain[8:])
-    return datetime.combine(day, clock) if day and clock else None
-
-
-def moment(header: Dataset, name: str, fallback: date | None = None) -> datetime | None:
-    """`name`Date and `name`Time of a header as one moment; a missing date is `fallback`."""
-    clock = parse_time(_text(header, f"{name}Time"))
-    day = parse_date(_text(header, f"{name}Date")) or fallback
-    if clock is None or day is None:
-        return parse_datetime(_text(header, f"{name}DateTime"))
-    return datetime.combine(day, clock)
-
-
-def _text(header: Dataset, keyword: str) -> str | None:
-    value = header.get(keyword)
-    return None if value is None or str(value).strip() == "" else str(value).strip()
-
-
 def facts_of(headers: Sequence[Dataset], path: Path) -> Facts:
     """Read the facts from the headers of a series, in slice order.
 
-    A fact that is missing or absurd is None, with the reason in `acquisition.missing`; only an SUV needs it.
+    A fact that is missing, absurd or told in two ways is None, with the reason in `acquisition.missing`; only
+    an SUV needs it.
 
     Raises:
         InputError: slices of one series differ in unit or decay correction.
     """
     for keyword in ("Units", "DecayCorrection", "SUVType"):
-        if len({_text(header, keyword) for header in headers}) > 1:
+        if len({text(header, keyword) for header in headers}) > 1:
             raise InputError(f"its slices differ in {keyword}", path)
     first = headers[0]
-    missing: dict[str, str] = {}
+    drug, missing = _one_drug(headers)
     warnings: list[str] = []
 
     def fact(field: str, name: str, header: Dataset, check: Callable[[float], float]) -> float | None:
         keyword = name.split()[0]
+        if field in missing:
+            return None
+        if header is first and len({_told(slice_, keyword) for slice_ in headers}) > 1:
+            missing[field] = f"its slices differ in {name}"
+            return None
         value = number(header, keyword)
         if value is None:
-            missing[field] = f"{name} is missing" if not _text(header, keyword) else f"{name} is no number"
+            missing[field] = f"{name} is missing" if not text(header, keyword) else f"{name} is no number"
             return None
         try:
             return check(value)
@@ -153,16 +88,12 @@ def facts_of(headers: Sequence[Dataset], path: Path) -> Facts:
             missing[field] = error.cause
             return None
 
-    sequence = first.get("RadiopharmaceuticalInformationSequence") or [Dataset()]
-    drug: Dataset = sequence[0]
-    if len(sequence) > 1:
-        warnings.append(f"the header names {len(sequence)} radiopharmaceuticals; took the first")
     dose = number(drug, "RadionuclideTotalDose")
     if dose is not None and 0.1 <= dose < 2e4:
         warnings.append(f"RadionuclideTotalDose (0018,1074) of {dose:g} was taken as MBq")
     duration = number(first, "ActualFrameDuration")
     acquisition = Acquisition(
-        tracer=_text(drug, "Radiopharmaceutical") or _meaning(drug, "RadiopharmaceuticalCodeSequence"),
+        tracer=text(drug, "Radiopharmaceutical") or _meaning(drug, "RadiopharmaceuticalCodeSequence"),
         nuclide=_nuclide(_meaning(drug, "RadionuclideCodeSequence")),
         half_life_s=fact("half_life_s", "RadionuclideHalfLife (0018,1075)", drug, suv.check_half_life),
         injected_activity_bq=fact(
@@ -173,20 +104,31 @@ def facts_of(headers: Sequence[Dataset], path: Path) -> Facts:
         ),
         weight_kg=fact("weight_kg", "PatientWeight (0010,1030)", first, suv.check_weight),
         height_m=fact("height_m", "PatientSize (0010,1020)", first, suv.check_height),
-        sex=_text(first, "PatientSex"),
+        sex=text(first, "PatientSex"),
         frame_s=duration / 1000 if duration and duration > 0 else None,
-        manufacturer=_text(first, "Manufacturer"),
-        model=_text(first, "ManufacturerModelName"),
+        manufacturer=text(first, "Manufacturer"),
+        model=text(first, "ManufacturerModelName"),
     )
-    missing.pop("height_m", None)  # needed for SUV of other kinds only, which name it themselves
-    acquisition = replace(acquisition, missing=missing)
-    unit, factor, stored = _unit(headers, acquisition, missing)
-    acquisition = replace(acquisition, stored_as=stored)
-    acquisition, decay = _timed(headers, drug, acquisition, missing, warnings)
+    no_height = missing.pop("height_m", None)  # only SUV of other kinds needs it
+    unit, factor, stored = _unit(headers, acquisition, missing, no_height)
+    no_half_life = missing.get("half_life_s", "RadionuclideHalfLife (0018,1075) is missing")
+    timing = timing_of(headers, drug, acquisition.half_life_s, no_half_life)
+    warnings += timing.warnings
+    if timing.uptake_s is not None:
+        missing.pop("uptake_s", None)
+    elif timing.missing is not None:
+        missing.setdefault("uptake_s", timing.missing)
     if unit == "Bq/mL":
-        factor = factor * decay
+        factor = factor * timing.factor
+    acquisition = replace(
+        acquisition,
+        stored_as=stored,
+        missing=missing,
+        uptake_s=timing.uptake_s,
+        reference_clock_s=timing.clock_s,
+    )
     acquisition = suv.completed(acquisition)
-    acquisition = _philips_ratio(first, acquisition, missing, warnings)
+    acquisition = _philips_ratio(first, acquisition, warnings)
     if unit == "Bq/mL" and acquisition.suv_per_bqml is None:
         warnings.append(f"SUV is not known: {suv.what_is_missing(acquisition)}")
     corrected = {str(word).upper() for word in first.get("CorrectedImage") or ()}
@@ -195,9 +137,37 @@ def facts_of(headers: Sequence[Dataset], path: Path) -> Facts:
     return Facts(acquisition, unit, factor, tuple(warnings))
 
 
+def _one_drug(headers: Sequence[Dataset]) -> tuple[Dataset, dict[str, str]]:
+    """The radiopharmaceutical of the series, and why a figure of it is not known that is told in two ways.
+
+    Several items (two tracers, a second injection), and slices that differ, leave out what they differ in.
+    """
+    per_slice = [header.get("RadiopharmaceuticalInformationSequence") or [Dataset()] for header in headers]
+    missing: dict[str, str] = {}
+    drug = copied(per_slice[0][0])
+    for field, keyword, name in _DRUG_FIGURES:
+        if len({_told(item, keyword) for item in per_slice[0]}) > 1:
+            missing[field] = (
+                f"RadiopharmaceuticalInformationSequence (0054,0016) has {len(per_slice[0])} items that "
+                f"differ in {name}"
+            )
+        elif len({_told(items[0], keyword) for items in per_slice}) > 1:
+            missing[field] = f"its slices differ in {name}"
+    for field, keyword, _ in _DRUG_FIGURES:
+        if field in missing and keyword in drug:
+            del drug[keyword]
+    return drug, missing
+
+
+def _told(header: Dataset, keyword: str) -> float | str | None:
+    """A figure or time for comparison: "70" is "70.0"."""
+    told = text(header, keyword)
+    return number(header, keyword) if told and re.fullmatch(r"[-+0-9.eE]+", told) else told
+
+
 def _meaning(header: Dataset, keyword: str) -> str | None:
     sequence = header.get(keyword)
-    return _text(sequence[0], "CodeMeaning") if sequence else None
+    return text(sequence[0], "CodeMeaning") if sequence else None
 
 
 def _nuclide(meaning: str | None) -> str | None:
@@ -211,16 +181,22 @@ def _nuclide(meaning: str | None) -> str | None:
 
 
 def _unit(
-    headers: Sequence[Dataset], acquisition: Acquisition, missing: dict[str, str]
+    headers: Sequence[Dataset], acquisition: Acquisition, missing: dict[str, str], no_height: str | None
 ) -> tuple[str, NDArray[np.float64], str]:
     """Unit, factor per slice and how the file names it, from Units, SUVType and Philips' private factors."""
-    units = _text(headers[0], "Units") or ""
-    kind = (_text(headers[0], "SUVType") or "BW").upper() if units == "GML" else "BSA"
+    units = text(headers[0], "Units") or ""
+    kind = (text(headers[0], "SUVType") or ("BW" if units == "GML" else "BSA")).upper()
     ones = np.ones(len(headers))
     if units == "BQML":
         return "Bq/mL", ones, units
     if units in ("GML", "CM2ML"):
         try:
+            if (kind == "BSA") != (units == "CM2ML"):
+                raise UnitError(f"SUVType (0054,1006) is {kind}, which has another unit")
+            if kind != "BW" and acquisition.weight_kg is None and "weight_kg" in missing:
+                raise UnitError(missing["weight_kg"])
+            if kind != "BW" and no_height is not None:
+                raise UnitError(no_height)
             scale = suv.to_body_weight(kind, acquisition.weight_kg, acquisition.height_m, acquisition.sex)
         except UnitError as error:
             missing["unit"] = f"Units (0054,1001) is {units}, and {error.cause}"
@@ -241,86 +217,7 @@ def _unit(
     return UNKNOWN, ones, units
 
 
-def _timed(
-    headers: Sequence[Dataset],
-    drug: Dataset,
-    acquisition: Acquisition,
-    missing: dict[str, str],
-    warnings: list[str],
-) -> tuple[Acquisition, NDArray[np.float64]]:
-    """Uptake time, and the decay factor that slices with DecayCorrection NONE still need."""
-    first, half_life = headers[0], acquisition.half_life_s
-    day = parse_date(_text(first, "SeriesDate")) or parse_date(_text(first, "StudyDate")) or date(2000, 1, 1)
-    series = moment(first, "Series", day)
-    frames = [_frame(header, day) for header in headers]
-    makers = private(first, 0x0009, 0x0D, GE) or private(first, 0x0071, 0x22, SIEMENS)
-    scan = parse_datetime(makers)
-    injected = parse_datetime(_text(drug, "RadiopharmaceuticalStartDateTime"))
-    clock = parse_time(_text(drug, "RadiopharmaceuticalStartTime"))
-    if injected is None and clock is None:
-        injected = parse_datetime(private(first, 0x0009, 0x3B, GE))
-    correction = _text(first, "DecayCorrection")
-    decay = np.ones(len(headers))
-    reference: datetime | None = None
-    try:
-        if correction == "ADMIN":
-            start = clock or (injected.time() if injected else None)
-            return replace(acquisition, uptake_s=0.0, reference_clock_s=_clock_s(start)), decay
-        if correction == "START":
-            reference = suv.start_reference(series, scan, frames, half_life)
-            warnings += _doubts(reference, frames, half_life)
-        elif correction == "NONE":
-            acquired = [frame.acquired for frame in frames if frame.acquired is not None]
-            if half_life is None:
-                raise UnitError(missing.get("half_life_s", "RadionuclideHalfLife (0018,1075) is missing"))
-            reference = min(acquired) if acquired else datetime.combine(day, time())
-            decay = np.array([suv.decay_to_reference(frame, reference, half_life) for frame in frames])
-            warnings.append("slices are not decay corrected; corrected to the start of the first acquisition")
-        else:
-            raise UnitError(f"DecayCorrection (0054,1102) is {correction or 'missing'}")
-        if half_life is None:
-            return replace(acquisition, reference_clock_s=_clock_s(reference.time())), decay
-        uptake, note = suv.uptake_time(reference, injected, clock, half_life)
-        warnings += [note] if note else []
-        return replace(acquisition, uptake_s=uptake, reference_clock_s=_clock_s(reference.time())), decay
-    except UnitError as error:
-        missing["uptake_s"] = error.cause
-        known = None if reference is None else _clock_s(reference.time())
-        return replace(acquisition, reference_clock_s=known), decay
-
-
-def _frame(header: Dataset, day: date) -> suv.FrameTimes:
-    reference, duration = number(header, "FrameReferenceTime"), number(header, "ActualFrameDuration")
-    return suv.FrameTimes(
-        moment(header, "Acquisition", day),
-        None if reference is None else reference / 1000,
-        duration / 1000 if duration and duration > 0 else None,
-    )
-
-
-def _clock_s(clock: time | None) -> float | None:
-    if clock is None:
-        return None
-    return timedelta(
-        hours=clock.hour, minutes=clock.minute, seconds=clock.second, microseconds=clock.microsecond
-    ).total_seconds()
-
-
-def _doubts(reference: datetime, frames: Sequence[suv.FrameTimes], half_life: float | None) -> list[str]:
-    """Warn where all frames agree on a start that differs by more than 1 % of SUV from the one taken."""
-    starts = suv.series_starts(frames, half_life)
-    if not starts or half_life is None:
-        return []
-    spread = (max(starts) - min(starts)).total_seconds()
-    off = abs((min(starts) - reference).total_seconds())
-    if spread > suv.START_TOLERANCE_S or off < 0.0144 * half_life:
-        return []
-    return [f"the frames' times put the start of the scan {off:.0f} s away from the time that was taken"]
-
-
-def _philips_ratio(
-    first: Dataset, acquisition: Acquisition, missing: dict[str, str], warnings: list[str]
-) -> Acquisition:
+def _philips_ratio(first: Dataset, acquisition: Acquisition, warnings: list[str]) -> Acquisition:
     """Philips' two factors give the SUV factor that the header's own facts cannot, or check it."""
     to_bqml = private_number(first, 0x7053, 0x09, PHILIPS)
     to_suv = private_number(first, 0x7053, 0x00, PHILIPS)

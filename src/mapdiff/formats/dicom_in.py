@@ -13,8 +13,9 @@ from pydicom.dataset import Dataset
 from mapdiff.errors import InputError
 from mapdiff.formats import bids
 from mapdiff.formats.checks import check_voxels, facts_warnings
+from mapdiff.formats.dicom_elements import number
 from mapdiff.formats.dicom_enhanced import frames_of
-from mapdiff.formats.dicom_facts import facts_of, number
+from mapdiff.formats.dicom_facts import facts_of
 from mapdiff.formats.dicom_files import ENHANCED, Entry, load, opened, pet_series, quiet
 from mapdiff.formats.dicom_grid import grid_of
 from mapdiff.volume import UNKNOWN, Volume

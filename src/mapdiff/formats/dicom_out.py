@@ -6,7 +6,7 @@ import copy
 import io
 import zipfile
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +18,10 @@ from mapdiff import __version__
 from mapdiff.atomic import check_target, written_aside
 from mapdiff.errors import InputError
 from mapdiff.formats.deidentify import deidentified
-from mapdiff.formats.dicom_facts import GE, PHILIPS, SIEMENS, private
+from mapdiff.formats.dicom_elements import GE, PHILIPS, SIEMENS, private
 from mapdiff.formats.dicom_files import copied, quiet
 from mapdiff.formats.dicom_in import DicomSource
+from mapdiff.formats.dicom_times import parse_date
 from mapdiff.volume import Volume
 
 #: Derived, and PRIMARY since PS3.3 C.8.9.4.1.1 allows a PET image no other second value (dciodvfy checks it).
@@ -189,9 +190,17 @@ def _set_supplied(dataset: Dataset, volume: Volume) -> None:
     if "half_life_s" in facts.supplied and facts.half_life_s is not None:
         drug.RadionuclideHalfLife = decimal_string(facts.half_life_s)
     if "uptake_s" in facts.supplied and facts.uptake_s is not None and facts.reference_clock_s is not None:
-        began = datetime(2000, 1, 2) + timedelta(seconds=facts.reference_clock_s - facts.uptake_s)
+        day = parse_date(str(dataset.get("AcquisitionDate", ""))) or parse_date(
+            str(dataset.get("SeriesDate", ""))
+        )
+        reference = datetime.combine(day or date(2000, 1, 2), time()) + timedelta(
+            seconds=facts.reference_clock_s
+        )
+        began = reference - timedelta(seconds=facts.uptake_s)
         drug.RadiopharmaceuticalStartTime = began.strftime("%H%M%S.%f")
-        if "RadiopharmaceuticalStartDateTime" in drug:
+        if day is not None:
+            drug.RadiopharmaceuticalStartDateTime = began.strftime("%Y%m%d%H%M%S.%f")
+        elif "RadiopharmaceuticalStartDateTime" in drug:
             del drug.RadiopharmaceuticalStartDateTime
     dataset.RadiopharmaceuticalInformationSequence = [drug]
 

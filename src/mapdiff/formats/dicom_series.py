@@ -14,10 +14,10 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID, PositronEmissionTomographyImageStorage
 
 from mapdiff.atomic import written_aside
+from mapdiff.decay import mean_count_time
 from mapdiff.errors import InputError
 from mapdiff.formats.dicom_files import quiet
 from mapdiff.formats.dicom_out import decimal_string, set_pixels, with_meta
-from mapdiff.suv import mean_count_time
 from mapdiff.volume import Volume
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from mapdiff import suv
+from mapdiff.decay import DAY_S, MOST_HALF_LIVES
 from mapdiff.dose import FULL, LOWEST
 from mapdiff.errors import InputError, UnitError
 from mapdiff.formats.bids import parse_unit
@@ -224,7 +225,7 @@ def _row(fields: dict[str, Any], where: str, path: Path) -> TableRow:
     half_life = fact("half_life_s", _HALF_LIFE, suv.check_half_life)
 
     def uptake(seconds: float) -> float:
-        if not 0 <= seconds <= suv.MOST_HALF_LIVES * (half_life or suv.DAY_S):
+        if not 0 <= seconds <= MOST_HALF_LIVES * (half_life or DAY_S):
             raise UnitError("absurd")
         return seconds
 

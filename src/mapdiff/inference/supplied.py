@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from mapdiff.formats.udpet import TableRow, with_table
-from mapdiff.suv import with_supplied
-from mapdiff.volume import Acquisition, Volume
+from mapdiff.suv import clock_seconds, with_supplied
+from mapdiff.volume import Volume
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,13 @@ class Supplied:
         Raises:
             InputError: a figure is absurd, or the time is none.
         """
-        self._by_flags(Volume(np.ones((1, 1, 1)), np.eye(4), acquisition=Acquisition(reference_clock_s=0.0)))
+        with_supplied(
+            Volume(np.ones((1, 1, 1)), np.eye(4)),
+            weight_kg=self.weight_kg,
+            injected_activity_bq=self.injected_activity_bq,
+        )
+        if self.injection_time is not None:
+            clock_seconds(self.injection_time)
 
     def applied(self, volume: Volume, source: Path) -> Volume:
         """The scan with the table's facts, then those of the flags; their names are in its `supplied`.
