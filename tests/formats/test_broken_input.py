@@ -1,5 +1,6 @@
 """Every kind of broken input in one table: one clear line that names it, exit code 2, nothing written."""
 
+import gzip
 import json
 import os
 import re
@@ -14,13 +15,16 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
-from pydicom.uid import generate_uid
+from pydicom.uid import UID, generate_uid
 from small_series import IDENTITY, make_headers, save_headers
 
 import mapdiff
 from mapdiff.cli.main import run
 from mapdiff.errors import InputError, UnitError
+from mapdiff.formats.dicom_files import copied
 
 AFFINE = np.diag([4.0, 4.0, 4.0, 1.0])
 Build = Callable[[Path], Path]
@@ -78,6 +82,38 @@ def nifti_header(field: str, value: object) -> Build:
         content[:348] = header.binaryblock
         path.write_bytes(bytes(content))
         return path
+
+    return build
+
+
+def nifti_raw(**fields: object) -> Build:
+    """A NIfTI whose header holds these values as they are, unmended."""
+
+    def build(tmp: Path) -> Path:
+        path = nifti((100 * voxels()).astype(np.int16))(tmp)
+        content = bytearray(path.read_bytes())
+        header = nib.Nifti1Header(bytes(content[:348]), check=False)
+        for field, value in fields.items():
+            header._structarr[field] = value
+        content[:348] = header._structarr.tobytes()
+        path.write_bytes(bytes(content))
+        return path
+
+    return build
+
+
+def gzip_with_other_checksum(tmp: Path) -> Path:
+    path = nifti(voxels(30, 30, 30), "scan.nii.gz")(tmp)
+    content = bytearray(path.read_bytes())
+    content[-6] ^= 0xFF
+    path.write_bytes(bytes(content))
+    return path
+
+
+def pipe(name: str) -> Build:
+    def build(tmp: Path) -> Path:
+        os.mkfifo(tmp / name)
+        return tmp / name
 
     return build
 
@@ -173,6 +209,37 @@ def truncate(share: float) -> Callable[[Path], None]:
     return change
 
 
+def zeroed_from(share: float) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        file = folder / "slice003.dcm"
+        content = file.read_bytes()
+        kept = int(len(content) * share)
+        file.write_bytes(content[:kept] + bytes(len(content) - kept))
+
+    return change
+
+
+def packed_with_gzip(folder: Path) -> None:
+    for file in folder.iterdir():
+        file.write_bytes(gzip.compress(file.read_bytes()))
+
+
+def as_text(keyword: str, value: str) -> Callable[[Dataset, int], None]:
+    """A value that its own kind of element cannot hold."""
+
+    def edit(header: Dataset, _: int) -> None:
+        header[keyword] = DataElement(tag_for_keyword(keyword), "LO", value)
+
+    return edit
+
+
+def other_syntax(folder: Path) -> None:
+    for file in folder.iterdir():
+        header = pydicom.dcmread(file)
+        header.file_meta.TransferSyntaxUID = UID("1.2.3.4")
+        pydicom.dcmwrite(file, header, implicit_vr=False, little_endian=True)
+
+
 def colour(header: Dataset, _: int) -> None:
     header.SamplesPerPixel, header.PhotometricInterpretation, header.PlanarConfiguration = 3, "RGB", 0
     header.PixelData = bytes(3 * 2 * header.Rows * header.Columns)
@@ -244,6 +311,11 @@ def folder_named_nii(tmp: Path) -> Path:
     return tmp / "scan.nii"
 
 
+def dangling(tmp: Path) -> Path:
+    (tmp / "scan.nii").symlink_to(tmp / "nowhere.nii")
+    return tmp / "scan.nii"
+
+
 READING: list[tuple[str, Build, str]] = [
     ("nothing there", lambda tmp: tmp / "nowhere.nii", "not there"),
     ("empty .nii", raw(b"", "scan.nii"), "empty"),
@@ -274,6 +346,26 @@ READING: list[tuple[str, Build, str]] = [
     ("sidecar is a list", nifti_sidecar("[1]"), "JSON object"),
     ("two voxel sizes", other_spacing, "conflicting spacing"),
     ("singular affine", singular, "singular"),
+    ("qform of no rotation", nifti_raw(sform_code=0, qform_code=1, quatern_b=5), "qform is broken"),
+    ("qform NaN", nifti_raw(sform_code=0, qform_code=1, quatern_b=np.nan), "not finite"),
+    ("sform NaN", nifti_raw(srow_x=[np.nan, 0, 0, 0]), "not finite"),
+    ("sform infinitely far", nifti_raw(srow_y=[0, 4, 0, np.inf]), "not finite"),
+    ("pixdim zero", nifti_raw(sform_code=0, pixdim=0), "pixdim is zero"),
+    ("pixdim NaN", nifti_raw(sform_code=0, pixdim=np.nan), "not finite"),
+    ("voxels in metres", nifti_raw(xyzt_units=1), "meters"),
+    ("voxels in micrometres", nifti_raw(xyzt_units=3), "microns"),
+    ("voxels of 40 m", nifti(voxels(), affine=np.diag([4e4, 4e4, 4e4, 1])), "absurd"),
+    ("slope infinite", nifti_raw(scl_slope=np.inf, scl_inter=0), "scl_slope"),
+    ("slope beyond float32", nifti_raw(scl_slope=1e38, scl_inter=0), "NaN or infinite"),
+    ("slope negative", nifti_raw(scl_slope=-1, scl_inter=0), "above zero"),
+    ("nine axes", nifti_raw(dim=[9, 6, 5, 4, 1, 1, 1, 1]), "header is broken"),
+    ("more voxels than memory", nifti_raw(dim=[3, 32767, 32767, 32767, 1, 1, 1, 1]), "memory|truncated"),
+    ("voxels past the end", nifti_raw(vox_offset=1e6), "truncated"),
+    ("voxels before the header", nifti_raw(vox_offset=-10), "header is broken"),
+    ("gzip of another checksum", gzip_with_other_checksum, "checksum"),
+    ("pipe named .nii", pipe("scan.nii"), "neither a file nor a folder"),
+    ("pipe named .dcm", pipe("scan.dcm"), "neither a file nor a folder"),
+    ("link to nowhere", lambda tmp: dangling(tmp), "not there"),
     ("folder named .nii", folder_named_nii, "empty"),
     ("empty folder", lambda tmp: tmp, "empty"),
     ("folder of texts", lambda tmp: raw(b"hello", "a.txt")(tmp).parent, "no DICOM"),
@@ -308,6 +400,36 @@ READING: list[tuple[str, Build, str]] = [
     ("negative slope", series(setting(2, RescaleSlope="-1")), "RescaleSlope.*-1"),
     ("two units", series(setting(1, Units="GML")), "differ in Units"),
     ("RGB DICOM", series(colour), "RGB"),
+    ("palette colours", series(setting(PhotometricInterpretation="PALETTE COLOR")), "PALETTE COLOR"),
+    ("no rows", series(setting(Rows=0)), "Rows is zero"),
+    ("rows not told", series(without("Rows")), "Rows is missing"),
+    ("columns of text", series(as_text("Columns", "ten")), "Columns is missing or malformed"),
+    (
+        "position of text",
+        series(as_text("ImagePositionPatient", "here")),
+        "ImagePositionPatient is missing or",
+    ),
+    ("position of two figures", series(as_text("ImagePositionPatient", "1\\2")), "ImagePositionPatient is"),
+    ("spacing infinite", series(as_text("PixelSpacing", "inf\\4")), "PixelSpacing is missing or malformed"),
+    ("spacing of a kilometre", series(setting(PixelSpacing=[1e6, 1e6])), "mm are absurd"),
+    ("slope of text", series(as_text("RescaleSlope", "steep")), "RescaleSlope.*no number"),
+    ("slope zero", series(setting(RescaleSlope="0")), "RescaleSlope.*is 0"),
+    ("slope beyond float32", series(setting(RescaleSlope="1e38")), "NaN or infinite"),
+    ("intercept of text", series(as_text("RescaleIntercept", "low")), "RescaleIntercept.*no number"),
+    ("8 bits that are 16", series(setting(BitsAllocated=8)), "truncated or cannot be decoded"),
+    ("no bits", series(setting(BitsAllocated=0)), "truncated or cannot be decoded"),
+    ("sign not told", series(without("PixelRepresentation")), "cannot be decoded"),
+    ("unknown transfer syntax", files(other_syntax), "cannot be decoded"),
+    ("reprojections", series(setting(SeriesType=["WHOLE BODY", "REPROJECTION"])), "reprojections"),
+    ("transmission images", series(setting(CountsSource="TRANSMISSION")), "transmission"),
+    ("screenshots", series(setting(SOPClassUID="1.2.840.10008.5.1.4.1.1.7")), "not PET.*no PET images"),
+    ("segmentation", series(setting(Modality="SEG")), r"not PET.*SEG"),
+    ("slices of two studies", series(lambda h, k: setattr(h, "StudyInstanceUID", f"1.{k}")), "StudyInst"),
+    ("slice zeroed", files(zeroed_from(0)), "slice003.dcm.*not a DICOM file"),
+    ("slice zeroed after its preamble", files(zeroed_from(0.1)), "slice003.dcm.*truncated"),
+    ("slice zeroed in its header", files(zeroed_from(0.5)), "slice003.dcm.*truncated"),
+    ("slice of a preamble alone", files(lambda f: (f / "x.dcm").write_bytes(bytes(128) + b"DICM")), "trunc"),
+    ("slices packed with gzip", files(packed_with_gzip), "not a DICOM file"),
     ("several frames in one file", series(two_frames), "2 frames"),
     ("enhanced without its places", enhanced_without_places, "5200,9230"),
     ("all zero DICOM", series(lambda h, k: setattr(h, "PixelData", bytes(240))), "all its voxels are zero"),
@@ -330,6 +452,7 @@ READING: list[tuple[str, Build, str]] = [
     ("text in zip named .dcm", archive(**{"a.dcm": b"hello"}), "not a DICOM"),
     ("cut zip", cut_zip, "broken"),
     ("damaged zip", damaged_zip, "broken"),
+    ("zip in a zip", archive(**{"a.zip": b"PK" + bytes(20)}), "no DICOM"),
     ("text named .zip", raw(b"hello", "scan.zip"), "broken"),
 ]
 
@@ -348,6 +471,21 @@ SUV: list[tuple[str, Build, str]] = [
     ("injected after the scan", series(drug(RadiopharmaceuticalStartTime="113000")), "later than the scan"),
     ("no decay correction told", series(without("DecayCorrection")), "0054,1102.*missing"),
     ("no scan time", series(without("SeriesTime", "AcquisitionTime")), "0008,0031.*0008,0032"),
+    (
+        "two drugs",
+        series(lambda h, k: h.RadiopharmaceuticalInformationSequence.append(second_drug(h))),
+        "0054,0016.*0018,1074",
+    ),
+    ("slices of two weights", series(setting(2, PatientWeight="99")), "0010,1030"),
+    ("slices of two doses", series(lambda h, k: dose_of_slice(h, k)), "0018,1074"),
+    ("dose zero", series(drug(RadionuclideTotalDose="0")), "0018,1074.*0 is absurd"),
+    ("weight of text", series(as_text("PatientWeight", "heavy")), "0010,1030.*no number"),
+    ("half-life of an hour's fraction", series(drug(RadionuclideHalfLife="1.83")), "0018,1075.*absurd"),
+    ("decay corrected to what?", series(setting(DecayCorrection="SOMETIME")), "0054,1102.*SOMETIME"),
+    ("NONE without durations", lambda t: undecayed(t, "ActualFrameDuration"), "0018,1242"),
+    ("NONE without times", lambda t: undecayed(t, "AcquisitionTime"), "0008,0032"),
+    ("SUV of another unit", series(setting(Units="CM2ML", SUVType="BW")), "0054,1006"),
+    ("SUV of a kind unknown", series(setting(Units="GML", SUVType="HEAD")), "0054,1006.*HEAD"),
     ("no drug at all", series(without("RadiopharmaceuticalInformationSequence")), "0018,1074"),
     ("CNTS without factors", series(setting(Units="CNTS")), "7053,1000.*7053,1009"),
     ("PROPCNTS", series(setting(Units="PROPCNTS")), "0054,1001.*PROPCNTS"),
@@ -356,6 +494,24 @@ SUV: list[tuple[str, Build, str]] = [
     ("SUV by ideal weight, no sex", lambda t: ibw(t, "PatientSex"), "0010,0040"),
     ("NIfTI without facts", nifti(voxels()), "unit"),
 ]
+
+
+def second_drug(header: Dataset) -> Dataset:
+    other = copied(header.RadiopharmaceuticalInformationSequence[0])
+    other.RadionuclideTotalDose = "2e8"
+    return other
+
+
+def dose_of_slice(header: Dataset, k: int) -> None:
+    header.RadiopharmaceuticalInformationSequence[0].RadionuclideTotalDose = f"{300 + k // 5}000000"
+
+
+def undecayed(tmp: Path, lacking: str) -> Path:
+    def edit(header: Dataset, k: int) -> None:
+        header.DecayCorrection = "NONE"
+        delattr(header, lacking)
+
+    return series(edit)(tmp)
 
 
 def ibw(tmp: Path, lacking: str) -> Path:
@@ -375,7 +531,7 @@ def test_the_table_is_long_enough() -> None:
 
 
 def listing(folder: Path) -> list[tuple[str, int]]:
-    return sorted((str(path), path.stat().st_size) for path in folder.rglob("*"))
+    return sorted((str(path), path.lstat().st_size) for path in folder.rglob("*"))
 
 
 def check_line(text: str, path: Path, cause: str) -> None:
@@ -408,23 +564,43 @@ def test_suv_is_refused_and_names_the_tag(tmp_path: Path, build: Build, cause: s
     assert any("SUV is not known" in warning or "unknown unit" in warning for warning in scan.warnings)
 
 
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(("build", "cause"), [row[1:] for row in READING[::5]], ids=ids(READING[::5]))
-def test_command_line_exits_with_2(
-    tmp_path: Path,
-    build: Build,
-    cause: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    path = build(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["mapdiff", "info", str(path)])
+def command(monkeypatch: pytest.MonkeyPatch, *words: object) -> object:
+    """The exit code of the command line."""
+    monkeypatch.setattr(sys, "argv", ["mapdiff", *map(str, words)])
     with pytest.raises(SystemExit) as caught:
         run()
-    assert caught.value.code == 2
-    out, err = capsys.readouterr()
+    return caught.value.code
+
+
+#: A folder of several scans is a batch for denoise, one scan that is not unique for info.
+BATCHES = ("two series",)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("name", "build", "cause"), READING, ids=ids(READING))
+def test_command_line_exits_with_2(
+    tmp_path: Path,
+    name: str,
+    build: Build,
+    cause: str,
+    small_model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "in").mkdir()
+    path = build(tmp_path / "in")
+    before = listing(tmp_path)
+    assert command(monkeypatch, "info", path) == 2
+    out, err = capfd.readouterr()
     assert out == "" and err.count("\n") == 1
     check_line(err.strip(), path, cause)
+    if name not in BATCHES:
+        output = tmp_path / "out.nii.gz" if path.suffix in (".nii", ".gz") else tmp_path / "out"
+        assert command(monkeypatch, "denoise", path, "-o", output, "--model", small_model) == 2
+        out, err = capfd.readouterr()
+        assert out == "" and err.count("\n") == 1
+        check_line(err.strip(), path, "")
+    assert listing(tmp_path) == before
 
 
 @contextmanager

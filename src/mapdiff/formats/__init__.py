@@ -35,6 +35,8 @@ def read(path: str | Path, *, series: str | None = None, unit: str | None = None
     try:
         if not path.exists():
             raise InputError("is not there", path)
+        if not path.is_file() and not path.is_dir():
+            raise InputError("is neither a file nor a folder", path)  # a pipe would be waited for
         if path.is_file() and is_nifti(path):
             return read_nifti(path, unit)
         return read_dicom(path, series=series, unit=unit)
@@ -91,7 +93,7 @@ def discover(path: str | Path) -> list[Path]:
     if not path.exists():
         raise InputError("is not there", path)
     try:
-        if path.is_file() or holds_dicom(path):
+        if not path.is_dir() or holds_dicom(path):
             return [path]
         entries = sorted(path.iterdir())
     except PermissionError:
@@ -101,7 +103,8 @@ def discover(path: str | Path) -> list[Path]:
         if entry.name.startswith("."):
             continue
         if entry.is_dir():
-            found += discover(entry)
-        elif is_nifti(entry) or entry.suffix.lower() == ".zip":
+            if not path.resolve().is_relative_to(entry.resolve()):  # a link back up
+                found += discover(entry)
+        elif entry.is_file() and (is_nifti(entry) or entry.suffix.lower() == ".zip"):
             found.append(entry)
     return found

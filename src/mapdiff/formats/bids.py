@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,8 @@ def load_sidecar(image: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        loaded = json.loads(path.read_text(encoding="utf-8-sig"))
+        # NaN and Infinity, which JSON has not, count as null
+        loaded = json.loads(path.read_text(encoding="utf-8-sig"), parse_constant=lambda word: None)
     except (ValueError, OSError) as error:
         raise InputError(f"the sidecar is not readable JSON: {error}", path) from error
     if not isinstance(loaded, dict):
@@ -147,9 +149,10 @@ def acquisition_from_sidecar(fields: dict[str, Any]) -> Acquisition:
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             return None
         try:
-            return float(value)
-        except ValueError:
+            number = float(value)
+        except (ValueError, OverflowError):
             return None
+        return number if math.isfinite(number) else None
 
     def checked(name: str, key: str, check: Any, value: float | None) -> float | None:
         if value is None:
@@ -174,6 +177,7 @@ def acquisition_from_sidecar(fields: dict[str, Any]) -> Acquisition:
         if uptake < 0:
             missing["uptake_s"] = "the injection is later than the image's decay correction time (sidecar)"
             uptake = None
+    given = fields.get("SuppliedByUser")
     clock = None
     zero = fields.get("TimeZero")
     if isinstance(zero, str) and corrected_to is not None:
@@ -202,7 +206,7 @@ def acquisition_from_sidecar(fields: dict[str, Any]) -> Acquisition:
         model=text("ManufacturersModelName"),
         suv_per_bqml=figure("SUVbwPerBqPerML"),
         reference_clock_s=clock,
-        supplied=tuple(str(name) for name in fields.get("SuppliedByUser", [])),
+        supplied=tuple(str(name) for name in given) if isinstance(given, list) else (),
         missing=missing,
     )
     return suv.completed(facts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mapdiff.errors import InputError
 from mapdiff.volume import UNKNOWN, Acquisition, Array
@@ -13,6 +14,8 @@ from mapdiff.volume import UNKNOWN, Acquisition, Array
 FDG_NAMES = ("fdg", "fluorodeoxyglucose", "fludeoxyglucose", "deoxyglucose")
 #: F-18 lives 6586 s (109.77 min); headers round it.
 F18_HALF_LIFE_RANGE_S = (6480.0, 6700.0)
+#: Edges of a voxel, mm: below those of scanners for mice, above those of any.
+VOXEL_MM = (0.05, 50.0)
 
 
 def check_voxels(array: Array, path: Path) -> tuple[str, ...]:
@@ -52,6 +55,17 @@ def check_shape(shape: tuple[int, ...], path: Path) -> tuple[int, int, int]:
     if frames != 1:
         raise InputError(f"holds {frames} frames ({' x '.join(map(str, shape))}); give one frame", path)
     return shape[0], shape[1], shape[2]
+
+
+def check_spacing(affine: NDArray[np.float64], path: Path) -> None:
+    """Refuse voxels that no PET scanner has, mm: mostly metres or micrometres that are not told as such.
+
+    Raises:
+        InputError: an edge is outside VOXEL_MM.
+    """
+    edges = np.linalg.norm(affine[:3, :3], axis=0)
+    if edges.min() < VOXEL_MM[0] or edges.max() > VOXEL_MM[1]:
+        raise InputError(f"voxels of {' x '.join(f'{edge:.4g}' for edge in edges)} mm are absurd", path)
 
 
 def facts_warnings(unit: str, acquisition: Acquisition) -> tuple[str, ...]:

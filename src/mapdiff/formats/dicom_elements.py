@@ -6,6 +6,7 @@ import contextlib
 
 import numpy as np
 from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
 
 #: Creators of the private blocks that units and times are read from.
 PHILIPS = "Philips PET Private Group"
@@ -17,6 +18,12 @@ def text(header: Dataset, keyword: str) -> str | None:
     """An element as text without blanks at its ends; None if it is missing or empty."""
     value = header.get(keyword)
     return None if value is None or str(value).strip() == "" else str(value).strip()
+
+
+def items(header: Dataset, keyword: str) -> list[Dataset]:
+    """The items of a sequence; none if it is missing, empty or no sequence."""
+    value = header.get(keyword)
+    return list(value) if isinstance(value, Sequence) else []
 
 
 def number(header: Dataset, keyword: str) -> float | None:

@@ -13,7 +13,7 @@ from pydicom.uid import PositronEmissionTomographyImageStorage
 
 from mapdiff.decay import mean_count_time
 from mapdiff.errors import InputError
-from mapdiff.formats.dicom_elements import number, text
+from mapdiff.formats.dicom_elements import items, number, text
 from mapdiff.formats.dicom_files import copied
 from mapdiff.formats.dicom_times import parse_datetime
 
@@ -51,7 +51,7 @@ def frames_of(dataset: Dataset, path: Path) -> list[Dataset]:
         InputError: a functional group that places or scales the frames is missing.
     """
     shared = _first(dataset, "SharedFunctionalGroupsSequence") or Dataset()
-    groups = dataset.get("PerFrameFunctionalGroupsSequence") or []
+    groups = items(dataset, "PerFrameFunctionalGroupsSequence")
     if not groups:
         raise InputError("PerFrameFunctionalGroupsSequence (5200,9230) is missing", path)
     common = Dataset()
@@ -65,7 +65,7 @@ def frames_of(dataset: Dataset, path: Path) -> list[Dataset]:
 
 
 def _first(dataset: Dataset, keyword: str) -> Dataset | None:
-    sequence = dataset.get(keyword)
+    sequence = items(dataset, keyword)
     return sequence[0] if sequence else None
 
 
@@ -106,7 +106,7 @@ def _frame(common: Dataset, shared: Dataset, group: Dataset, index: int, path: P
                 frame[keyword] = source[keyword]
     frame.InstanceNumber = index + 1
     _set_units(
-        frame, group.get("RealWorldValueMappingSequence") or shared.get("RealWorldValueMappingSequence")
+        frame, items(group, "RealWorldValueMappingSequence") or items(shared, "RealWorldValueMappingSequence")
     )
     _set_frame_times(frame, macro("FrameContentSequence"))
     kind = macro("PETFrameTypeSequence")
@@ -137,10 +137,10 @@ def _set_frame_times(frame: Dataset, content: Dataset | None) -> None:
         setattr(frame, keyword, "" if began is None else began.strftime(form))
 
 
-def _set_units(frame: Dataset, mappings: Sequence[Dataset] | None) -> None:
+def _set_units(frame: Dataset, mappings: Sequence[Dataset]) -> None:
     """Units and SUVType, and the slope from stored values to them; Bq/mL where a frame has several units."""
     found = []
-    for mapping in mappings or ():
+    for mapping in mappings:
         code = _first(mapping, "MeasurementUnitsCodeSequence")
         if code is not None and (named := _classic_units(text(code, "CodeValue"))) is not None:
             found.append((named, mapping))

@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 
 from mapdiff import suv
 from mapdiff.errors import InputError, UnitError
-from mapdiff.formats.dicom_elements import PHILIPS, number, private_number, text
+from mapdiff.formats.dicom_elements import PHILIPS, items, number, private_number, text
 from mapdiff.formats.dicom_files import copied
 from mapdiff.formats.dicom_times import timing_of
 from mapdiff.volume import UNKNOWN, Acquisition
@@ -62,9 +62,9 @@ def facts_of(headers: Sequence[Dataset], path: Path) -> Facts:
     an SUV needs it.
 
     Raises:
-        InputError: slices of one series differ in unit or decay correction.
+        InputError: slices of one series differ in unit, decay correction or study.
     """
-    for keyword in ("Units", "DecayCorrection", "SUVType"):
+    for keyword in ("Units", "DecayCorrection", "SUVType", "StudyInstanceUID"):
         if len({text(header, keyword) for header in headers}) > 1:
             raise InputError(f"its slices differ in {keyword}", path)
     first = headers[0]
@@ -131,6 +131,9 @@ def facts_of(headers: Sequence[Dataset], path: Path) -> Facts:
     acquisition = _philips_ratio(first, acquisition, warnings)
     if unit == "Bq/mL" and acquisition.suv_per_bqml is None:
         warnings.append(f"SUV is not known: {suv.what_is_missing(acquisition)}")
+    frames = {text(header, "FrameOfReferenceUID") for header in headers}
+    if len(frames) > 1:
+        warnings.append(f"its slices name {len(frames)} frames of reference; took their positions as of one")
     corrected = {str(word).upper() for word in first.get("CorrectedImage") or ()}
     if corrected and "ATTN" not in corrected:
         warnings.append("the images are not corrected for attenuation")
@@ -142,7 +145,7 @@ def _one_drug(headers: Sequence[Dataset]) -> tuple[Dataset, dict[str, str]]:
 
     Several items (two tracers, a second injection), and slices that differ, leave out what they differ in.
     """
-    per_slice = [header.get("RadiopharmaceuticalInformationSequence") or [Dataset()] for header in headers]
+    per_slice = [items(header, "RadiopharmaceuticalInformationSequence") or [Dataset()] for header in headers]
     missing: dict[str, str] = {}
     drug = copied(per_slice[0][0])
     for field, keyword, name in _DRUG_FIGURES:
@@ -151,7 +154,7 @@ def _one_drug(headers: Sequence[Dataset]) -> tuple[Dataset, dict[str, str]]:
                 f"RadiopharmaceuticalInformationSequence (0054,0016) has {len(per_slice[0])} items that "
                 f"differ in {name}"
             )
-        elif len({_told(items[0], keyword) for items in per_slice}) > 1:
+        elif len({_told(drugs[0], keyword) for drugs in per_slice}) > 1:
             missing[field] = f"its slices differ in {name}"
     for field, keyword, _ in _DRUG_FIGURES:
         if field in missing and keyword in drug:
@@ -166,7 +169,7 @@ def _told(header: Dataset, keyword: str) -> float | str | None:
 
 
 def _meaning(header: Dataset, keyword: str) -> str | None:
-    sequence = header.get(keyword)
+    sequence = items(header, keyword)
     return text(sequence[0], "CodeMeaning") if sequence else None
 
 

@@ -29,6 +29,8 @@ MOST_BYTES = 16 * 2**30
 MOST_RATIO = 200
 MOST_ENTRIES = 100_000
 ENHANCED = ("1.2.840.10008.5.1.4.1.1.130", "1.2.840.10008.5.1.4.1.1.128.1")
+#: SOP classes of PET images. Modality PT has others: raw data, curves, screenshots.
+PET_IMAGES = ("1.2.840.10008.5.1.4.1.1.128", *ENHANCED)
 
 
 @dataclass(frozen=True)
@@ -148,13 +150,18 @@ def _looks_dicom(head: bytes) -> bool:
     return len(head) >= 8 and head[:2] in (b"\x08\x00", b"\x02\x00") and head[3] == 0
 
 
+def where_is(entry: Entry, path: Path) -> Path:
+    """The file as an error names it; in an archive, as if that were a folder."""
+    return path if path.is_file() and path.suffix.lower() != ".zip" else path / entry.name
+
+
 def load(entry: Entry, path: Path, pixels: bool) -> Dataset | None:
     """A file's header, with or without its pixels; None if it is not meant to be DICOM.
 
     Raises:
         InputError: it cannot be read, or promises DICOM and is none.
     """
-    where = path if path.is_file() and path.suffix.lower() != ".zip" else path / entry.name
+    where = where_is(entry, path)
     meant = entry.name.lower().endswith(ENDINGS) or where == path
     try:
         with entry.open() as file:
@@ -163,7 +170,8 @@ def load(entry: Entry, path: Path, pixels: bool) -> Dataset | None:
                 raise InputError("is empty", where)
             if not _looks_dicom(head):
                 if meant:
-                    raise InputError("is not a DICOM file", where)
+                    other = "" if entry.name.lower().endswith(ENDINGS) else ", nor .nii, .nii.gz or .zip"
+                    raise InputError(f"is not a DICOM file{other}", where)
                 return None
             file.seek(0)
             dataset = pydicom.dcmread(file, stop_before_pixels=not pixels, force=True)
@@ -196,7 +204,7 @@ def _drop_unreadable(dataset: Dataset) -> None:
 
 
 def pet_series(entries: list[Entry], path: Path, wanted: str | None) -> Series:
-    """The PET series among the files, the wanted one if there are several.
+    """The series of PET images among the files, the wanted one if there are several.
 
     Args:
         entries: the files.
@@ -212,13 +220,22 @@ def pet_series(entries: list[Entry], path: Path, wanted: str | None) -> Series:
         header = load(entry, path, pixels=False)
         if header is None or str(header.get("SOPClassUID", "")).startswith("1.2.840.10008.1.3"):
             continue  # not DICOM, or a directory of DICOM files
-        modality = str(header.get("Modality", "") or "unknown")
+        kind, modality = str(header.get("SOPClassUID", "")), str(header.get("Modality", "")).upper()
+        if not kind and not modality:
+            cause = "is truncated: it has neither Modality (0008,0060) nor SOPClassUID (0008,0016)"
+            raise InputError(cause, where_is(entry, path))
         if modality != "PT":
-            others[modality] += 1
+            others[modality or "unknown"] += 1
+            continue
+        if kind and kind not in PET_IMAGES:
+            others["PT that are no PET images"] += 1
             continue
         series = found.setdefault(str(header.get("SeriesInstanceUID", "")), Series())
         series.headers.append(header)
         series.entries.append(entry)
+    if "" in found and len(found) > 1:
+        cause = "has no SeriesInstanceUID (0020,000E), as the rest has: is it truncated?"
+        raise InputError(cause, where_is(found[""].entries[0], path))
     if not found:
         if not others:
             raise InputError("holds no DICOM file" if path.is_dir() else "holds no DICOM image", path)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from mapdiff.errors import InputError
+from mapdiff.formats.checks import check_spacing
 
 #: Slices nearer than this, mm, lie at the same place.
 SAME_MM = 0.01
@@ -48,8 +49,9 @@ def grid_of(headers: Sequence[Dataset], path: Path) -> Grid:
     """
     orientation = _same(headers, "ImageOrientationPatient", 6, path, 1e-3)
     spacing = _same(headers, "PixelSpacing", 2, path, 1e-3)
-    _same(headers, "Rows", 1, path, 0)
-    _same(headers, "Columns", 1, path, 0)
+    for keyword in ("Rows", "Columns"):
+        if _same(headers, keyword, 1, path, 0)[0] < 1:
+            raise InputError(f"{keyword} is zero", path)
     along_row, along_column = orientation[:3], orientation[3:]
     if abs(along_row @ along_row - 1) > 0.01 or abs(along_column @ along_column - 1) > 0.01:
         raise InputError("ImageOrientationPatient (0020,0037) does not hold unit vectors", path)
@@ -86,6 +88,7 @@ def grid_of(headers: Sequence[Dataset], path: Path) -> Grid:
     affine[:3, 2] = column
     affine[:3, 3] = positions[0]
     affine[:3] = LPS_TO_RAS @ affine[:3]
+    check_spacing(affine, path)
     return Grid(order, affine, warnings)
 
 

@@ -13,10 +13,10 @@ from pydicom.dataset import Dataset
 from mapdiff.errors import InputError
 from mapdiff.formats import bids
 from mapdiff.formats.checks import check_voxels, facts_warnings
-from mapdiff.formats.dicom_elements import number
+from mapdiff.formats.dicom_elements import number, text
 from mapdiff.formats.dicom_enhanced import frames_of
 from mapdiff.formats.dicom_facts import facts_of
-from mapdiff.formats.dicom_files import ENHANCED, Entry, load, opened, pet_series, quiet
+from mapdiff.formats.dicom_files import ENHANCED, Entry, load, opened, pet_series, quiet, where_is
 from mapdiff.formats.dicom_grid import grid_of
 from mapdiff.volume import UNKNOWN, Volume
 
@@ -59,7 +59,7 @@ def read_dicom(path: Path, *, series: str | None = None, unit: str | None = None
         if str(chosen.headers[0].get("SOPClassUID", "")) in ENHANCED:
             headers, stacks = _enhanced(chosen.entries, path)
         else:
-            _check_monochrome(chosen.headers, path)
+            _check_images(chosen.headers, path)
             headers, stacks = chosen.headers, None
         grid = grid_of(headers, path)
         ordered = tuple(headers[index] for index in grid.order)
@@ -94,8 +94,17 @@ def _check_patient(headers: Sequence[Dataset], path: Path) -> None:
         raise InputError(f"mixes {len(patients)} patients in one series", path)
 
 
-def _check_monochrome(headers: Sequence[Dataset], path: Path) -> None:
+def _check_images(headers: Sequence[Dataset], path: Path) -> None:
+    """Refuse what is no stack of emission images.
+
+    Raises:
+        InputError: reprojections, transmission images, colour, or several frames in a file.
+    """
     for header in headers:
+        if "REPROJECTION" in (header.get("SeriesType") or ()):
+            raise InputError("holds reprojections (SeriesType (0054,1000)), not slices", path)
+        if text(header, "CountsSource") == "TRANSMISSION":
+            raise InputError("holds transmission images (CountsSource (0054,1002)), not PET", path)
         photometric = str(header.get("PhotometricInterpretation", "MONOCHROME2"))
         if header.get("SamplesPerPixel", 1) != 1 or not photometric.startswith("MONOCHROME"):
             raise InputError(f"holds colour images ({photometric}), not PET slices", path)
@@ -113,7 +122,7 @@ def _slices(
 
 
 def _pixels(entry: Entry, path: Path) -> NDArray[np.float64]:
-    where = path if path.is_file() and path.suffix.lower() != ".zip" else path / entry.name
+    where = where_is(entry, path)
     dataset = load(entry, path, pixels=True)
     assert dataset is not None  # the first pass has read it
     if "PixelData" not in dataset:
@@ -136,6 +145,8 @@ def _scaled(
         header = headers[k]
         slope, intercept = number(header, "RescaleSlope"), number(header, "RescaleIntercept")
         name = f"instance {header.get('InstanceNumber', '?')}"
+        if intercept is None and text(header, "RescaleIntercept") is not None:
+            raise InputError(f"RescaleIntercept (0028,1052) is no number in a slice ({name})", path)
         if slope is None:
             raise InputError(f"RescaleSlope (0028,1053) is missing or no number in a slice ({name})", path)
         if slope < 0 or (slope == 0 and stored.any()):

@@ -18,10 +18,10 @@ from mapdiff import __version__
 from mapdiff.atomic import check_target, written_aside
 from mapdiff.errors import InputError
 from mapdiff.formats.deidentify import deidentified
-from mapdiff.formats.dicom_elements import GE, PHILIPS, SIEMENS, private
+from mapdiff.formats.dicom_elements import GE, PHILIPS, SIEMENS, items, private, private_number
 from mapdiff.formats.dicom_files import copied, quiet
 from mapdiff.formats.dicom_in import DicomSource
-from mapdiff.formats.dicom_times import parse_date
+from mapdiff.formats.dicom_times import parse_date, parse_datetime
 from mapdiff.volume import Volume
 
 #: Derived, and PRIMARY since PS3.3 C.8.9.4.1.1 allows a PET image no other second value (dciodvfy checks it).
@@ -139,7 +139,7 @@ def derived(volume: Volume, source: DicomSource, description: str | None, model:
         dataset.SeriesNumber = _series_number(header)
         dataset.DerivationDescription = f"{what} ({by})"[:1024]
         dataset.SourceImageSequence = [_reference(header)]
-        before = dataset.get("ContributingEquipmentSequence") or []
+        before = items(dataset, "ContributingEquipmentSequence")
         dataset.ContributingEquipmentSequence = [*before, _equipment(by, made)]
         dataset.ImageComments = "Research use only"
         dataset.BurnedInAnnotation = "NO"
@@ -162,18 +162,14 @@ def _carried(header: Dataset) -> Dataset:
             dataset[tag] = copy.copy(element)
     for group, creator, elements in SAFE_PRIVATE:
         for number in elements:
-            tag_value = _private_element(header, group, number, creator)
-            if tag_value is not None:
-                vr, value = tag_value
-                dataset.private_block(group, creator, create=True).add_new(number, vr, value)
+            told = private(header, group, number, creator)
+            if group == 0x7053:
+                vr, safe = "DS", private_number(header, group, number, creator) is not None
+            else:
+                vr, safe = "DT", parse_datetime(told) is not None
+            if safe:
+                dataset.private_block(group, creator, create=True).add_new(number, vr, told)
     return dataset
-
-
-def _private_element(header: Dataset, group: int, number: int, creator: str) -> tuple[str, str] | None:
-    text = private(header, group, number, creator)
-    if text is None:
-        return None
-    return ("DS" if group == 0x7053 else "DT", text)
 
 
 def _set_supplied(dataset: Dataset, volume: Volume) -> None:
@@ -183,7 +179,7 @@ def _set_supplied(dataset: Dataset, volume: Volume) -> None:
         return
     if "weight_kg" in facts.supplied and facts.weight_kg is not None:
         dataset.PatientWeight = decimal_string(facts.weight_kg)
-    sequence = dataset.get("RadiopharmaceuticalInformationSequence")
+    sequence = items(dataset, "RadiopharmaceuticalInformationSequence")
     drug = copied(sequence[0]) if sequence else Dataset()
     if "injected_activity_bq" in facts.supplied and facts.injected_activity_bq is not None:
         drug.RadionuclideTotalDose = decimal_string(facts.injected_activity_bq)

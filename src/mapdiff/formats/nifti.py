@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import logging
 import warnings
@@ -19,11 +20,12 @@ from numpy.typing import NDArray
 from mapdiff.atomic import check_target, written_aside
 from mapdiff.errors import InputError
 from mapdiff.formats import bids
-from mapdiff.formats.checks import check_shape, check_voxels, facts_warnings
+from mapdiff.formats.checks import check_shape, check_spacing, check_voxels, facts_warnings
 from mapdiff.volume import UNKNOWN, Acquisition, Volume
 
 ENDINGS = (".nii", ".nii.gz")
 _PET = ("PT", "PET", "")
+_DAMAGED = "is damaged: its gzip checksum does not fit"
 
 
 @dataclass(frozen=True)
@@ -94,11 +96,19 @@ def read_nifti(path: Path, unit: str | None = None) -> Volume:
 def _load(path: Path) -> tuple[NDArray[Any], Any, NDArray[np.float64], tuple[int, ...], tuple[str, ...]]:
     try:
         image: Any = nib.load(path)
+        with nib.openers.ImageOpener(str(path)) as file:
+            as_stored = type(image.header).from_fileobj(file, check=False)
     except PermissionError:
         raise InputError("no permission to read it", path) from None
     except (nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError) as error:
         raise InputError("is not a NIfTI image, or its header is broken", path) from error
-    except (OSError, EOFError, zlib.error, ValueError, OverflowError) as error:
+    except ValueError as error:  # nibabel's words on a quaternion that no rotation has
+        if "w2 should be positive" in str(error):
+            raise InputError("its qform is broken, and it has no sform", path) from error
+        raise InputError("cannot be read: truncated or not a NIfTI image", path) from error
+    except (OSError, EOFError, zlib.error, OverflowError) as error:
+        if "CRC" in str(error):
+            raise InputError(_DAMAGED, path) from error
         raise InputError("cannot be read: truncated or not a NIfTI image", path) from error
     if not isinstance(image, nib.nifti1.Nifti1Image):
         raise InputError(f"is {type(image).__name__}, not NIfTI", path)
@@ -111,23 +121,49 @@ def _load(path: Path) -> tuple[NDArray[Any], Any, NDArray[np.float64], tuple[int
     shape = tuple(int(n) for n in image.shape)
     three = check_shape(shape, path)
     affine = np.asarray(image.affine, dtype=np.float64)
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise InputError("its affine is singular or not finite, so the voxel size is not known", path)
-    notes = _geometry_warnings(image.header, affine, path)
+    notes = _geometry(image.header, as_stored, affine, path)
+    if np.isinf(as_stored["scl_slope"]) or (as_stored["scl_slope"] != 0 and np.isinf(as_stored["scl_inter"])):
+        raise InputError("its scl_slope or scl_inter is infinite", path)
     try:
-        array = np.asarray(image.dataobj, dtype=np.float32).reshape(three)
+        array = _voxels(path, proxy).reshape(three)
     except (OSError, EOFError, ValueError, zlib.error, OverflowError) as error:
-        raise InputError("is truncated: it holds fewer voxels than its header says", path) from error
+        damaged = isinstance(error, gzip.BadGzipFile)
+        cause = (
+            "is damaged: its gzip checksum does not fit" if damaged else "is truncated: it holds fewer voxels"
+        )
+        raise InputError(cause if damaged else f"{cause} than its header says", path) from error
     except MemoryError as error:
         raise InputError(f"does not fit into memory: {' x '.join(map(str, shape))} voxels", path) from error
     return array, image.header, affine, shape, notes
 
 
-def _geometry_warnings(header: Any, affine: NDArray[np.float64], path: Path) -> tuple[str, ...]:
-    """Warn about a missing orientation; refuse a voxel size that the header states in two ways.
+def _voxels(path: Path, proxy: Any) -> NDArray[np.float32]:
+    """The scaled voxels; a .gz is read to its end, where its checksum is."""
+    with nib.openers.ImageOpener(str(path)) as file:
+        spec = (proxy.shape, proxy.dtype, proxy.offset, proxy.slope, proxy.inter)
+        array = np.asarray(nib.arrayproxy.ArrayProxy(file, spec), dtype=np.float32)  # type: ignore[no-untyped-call]
+        while path.suffix.lower() == ".gz" and file.read(2**20):
+            pass
+    return array
 
-    Only pixdim is always there: qform takes its voxel size from it, sform has its own.
+
+def _geometry(header: Any, as_stored: Any, affine: NDArray[np.float64], path: Path) -> tuple[str, ...]:
+    """Warn about a missing orientation; refuse a voxel size that is absurd, or told in two ways.
+
+    Only pixdim is always there: qform takes its voxel size from it, sform has its own. nibabel mends a
+    header as it reads it; `as_stored` is the file's own.
+
+    Raises:
+        InputError: the voxel size is not known, absurd or told in two ways.
     """
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise InputError("its affine is singular or not finite, so the voxel size is not known", path)
+    length = header.get_xyzt_units()[0]
+    if length in ("meter", "micron"):
+        raise InputError(f"its voxel size is told in {length}s; mm are needed", path)
+    if int(header["sform_code"]) == 0 and not (np.abs(as_stored["pixdim"][1:4]) > 0).all():
+        raise InputError("pixdim is zero or not finite, so the voxel size is not known", path)
+    check_spacing(affine, path)
     codes = int(header["qform_code"]), int(header["sform_code"])
     zooms = np.asarray(header.get_zooms()[:3], dtype=float)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
@@ -137,8 +173,12 @@ def _geometry_warnings(header: Any, affine: NDArray[np.float64], path: Path) -> 
         raise InputError(f"conflicting spacing: pixdim says {stated} mm, sform {formed} mm", path)
     if codes == (0, 0):
         return ("the file tells no orientation (qform and sform codes are 0); left and right are not known",)
-    if codes[0] > 0 and codes[1] > 0 and not np.allclose(header.get_qform(), affine, atol=0.5):
-        return ("qform and sform place the image differently; took sform",)
+    if codes[0] > 0 and codes[1] > 0:
+        try:
+            agree = np.allclose(header.get_qform(), affine, atol=0.5)
+        except ValueError:  # no rotation has such a quaternion
+            return ("its qform is broken; took sform",)
+        return () if agree else ("qform and sform place the image differently; took sform",)
     return ()
 
 
