@@ -17,6 +17,9 @@ try:
 except PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0+unknown"
 
+#: What every page, manifest and help text says.
+RESEARCH_USE = "Research use only. Not a medical device."
+
 # Looked up at first use, so that `import mapdiff` and `mapdiff --help` do not wait for torch.
 _HOMES = {
     "Denoiser": "mapdiff.inference",

@@ -93,7 +93,7 @@ def test_nifti_in_nifti_out_with_stages_and_manifest(denoiser, scans, tmp_path):
     assert images == {"restored.nii.gz", *(f"restored_dose-1-{n}.nii.gz" for n in (2, 4, 10))}
     assert set(manifest["outputs"]) == images
     assert json.loads(manifest_path(output).read_text()) == manifest
-    assert "research use" in manifest["note"]
+    assert "Research use only" in manifest["note"]
     assert manifest["model"]["sha256"] == denoiser.hash
     assert manifest["input"]["sha256_of_voxels_and_affine"] == input_hash(before)
     assert manifest["input"]["shape"] == [24, 24, 16] and manifest["network_evaluations"] == 4

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mapdiff.cli.options import InjectedActivity, InjectionTime, Series, Unit, Weight, becquerels
+
 if TYPE_CHECKING:
     from mapdiff.inference.denoiser import Restoration
     from mapdiff.volume import Volume
@@ -33,18 +35,11 @@ def denoise(
         str, typer.Option(help="A model that ships with mapdiff, or a model file.")
     ] = "map-diff",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    series: Annotated[
-        str | None,
-        typer.Option(help="Which DICOM series (number, UID or description), where there are several."),
-    ] = None,
-    unit: Annotated[str | None, typer.Option(help="Unit of a NIfTI that does not say: Bq/mL or SUV.")] = None,
-    weight: Annotated[float | None, typer.Option(help="Body weight in kg, in place of the header's.")] = None,
-    injected_activity: Annotated[
-        float | None, typer.Option(help="Injected activity in MBq, in place of the header's.")
-    ] = None,
-    injection_time: Annotated[
-        str | None, typer.Option(help="Time of injection, HH:MM or HH:MM:SS, in place of the header's.")
-    ] = None,
+    series: Series = None,
+    unit: Unit = None,
+    weight: Weight = None,
+    injected_activity: InjectedActivity = None,
+    injection_time: InjectionTime = None,
     csv: Annotated[
         Path | None,
         typer.Option(help="The UDPET test set's table (PET_info.csv): weight, activity and times by file."),
@@ -77,8 +72,8 @@ def denoise(
 
     if samples < 0 or samples == 1:
         raise InputError(f"--samples {samples}: 2 or more, or 0 for the deterministic result")
-    activity = None if injected_activity is None else injected_activity * 1e6
-    supplied = Supplied(weight, activity, injection_time, {} if csv is None else read_csv(csv))
+    table = {} if csv is None else read_csv(csv)
+    supplied = Supplied(weight, becquerels(injected_activity), injection_time, table)
     options = DenoiseOptions(save_stages, samples, seed, overwrite, deidentify, series, unit, supplied)
     scans = scans_in(source)
     many = source.is_dir() and scans != [source]

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from mapdiff.cli.options import Series
+
 
 def evaluate(
     prediction: Annotated[
@@ -22,10 +24,7 @@ def evaluate(
         Path | None,
         typer.Option(help="Lesions to measure: an RTSTRUCT, a DICOM SEG, or a NIfTI mask (labels above 0)."),
     ] = None,
-    series: Annotated[
-        str | None,
-        typer.Option(help="Which DICOM series, by number, UID or description, where a folder holds several."),
-    ] = None,
+    series: Series = None,
     overwrite: Annotated[bool, typer.Option(help="Replace a JSON file that is there already.")] = False,
 ) -> None:
     """Compare a PET image with its reference: PSNR, SSIM, NMAE, NRMSE, activity bias, lesion uptake.

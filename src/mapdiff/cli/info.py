@@ -7,27 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mapdiff.cli.options import InjectedActivity, InjectionTime, Series, Unit, Weight, becquerels
+
 if TYPE_CHECKING:
     from mapdiff.volume import Volume
 
 
 def info(
     file: Annotated[Path, typer.Argument(help="NIfTI file, or folder or .zip of a DICOM PET series.")],
-    series: Annotated[
-        str | None,
-        typer.Option(help="Which of several DICOM series: number, UID or a part of its description."),
-    ] = None,
-    unit: Annotated[
-        str | None,
-        typer.Option(help="Unit of the voxels where the file does not tell: Bq/mL, kBq/mL or SUV."),
-    ] = None,
-    weight: Annotated[float | None, typer.Option(help="Body weight in kg, in place of the header's.")] = None,
-    injected_activity: Annotated[
-        float | None, typer.Option(help="Injected activity in MBq, in place of the header's.")
-    ] = None,
-    injection_time: Annotated[
-        str | None, typer.Option(help="Time of injection, HH:MM or HH:MM:SS, in place of the header's.")
-    ] = None,
+    series: Series = None,
+    unit: Unit = None,
+    weight: Weight = None,
+    injected_activity: InjectedActivity = None,
+    injection_time: InjectionTime = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of lines.")] = False,
 ) -> None:
     """Tell what a scan is: format, grid, unit, tracer, SUV factor, scanner, and what is odd about it.
@@ -42,7 +34,7 @@ def info(
     volume = with_supplied(
         read(file, series=series, unit=unit),
         weight_kg=weight,
-        injected_activity_bq=None if injected_activity is None else injected_activity * 1e6,
+        injected_activity_bq=becquerels(injected_activity),
         injection_time=injection_time,
     )
     facts = _facts(volume)

@@ -6,11 +6,9 @@ from typing import Annotated
 
 import typer
 
-from mapdiff import __version__
+from mapdiff import RESEARCH_USE, __version__
 from mapdiff.cli import VERBS
 from mapdiff.errors import MapdiffError
-
-RESEARCH_USE = "Research use only; not a medical device."
 
 app = typer.Typer(
     name="mapdiff",

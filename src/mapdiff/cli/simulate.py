@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from mapdiff.cli.options import Series
 from mapdiff.errors import InputError
 
 
@@ -33,9 +34,7 @@ def simulate(
             help="Scan this real image (NIfTI file, DICOM folder or zip) again instead of a simulated body."
         ),
     ] = None,
-    series: Annotated[
-        str | None, typer.Option(help="Which DICOM series, where --from-image holds several.")
-    ] = None,
+    series: Series = None,
     dose: Annotated[
         list[str] | None,
         typer.Option(help="Dose fraction for --from-image, such as 1/20; may be given again."),

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, PositronEmissionTomographyImageStorage, generate_uid
 
-from mapdiff import __version__
+from mapdiff import RESEARCH_USE, __version__
 from mapdiff.atomic import check_target, written_aside
 from mapdiff.errors import InputError
 from mapdiff.formats.deidentify import deidentified
@@ -141,7 +141,7 @@ def derived(volume: Volume, source: DicomSource, description: str | None, model:
         dataset.SourceImageSequence = [_reference(header)]
         before = items(dataset, "ContributingEquipmentSequence")
         dataset.ContributingEquipmentSequence = [*before, _equipment(by, made)]
-        dataset.ImageComments = "Research use only"
+        dataset.ImageComments = RESEARCH_USE
         dataset.BurnedInAnnotation = "NO"
         dataset.LossyImageCompression = header.get("LossyImageCompression") or "00"
         for name in ("InstanceCreation", "Content"):

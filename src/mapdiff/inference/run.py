@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mapdiff import __version__
+from mapdiff import RESEARCH_USE, __version__
 from mapdiff.atomic import check_target, written_aside
 from mapdiff.errors import InputError, MapdiffError
 from mapdiff.formats import discover, read, write
@@ -21,7 +21,6 @@ from mapdiff.inference.denoiser import Denoiser, Progress, Restoration
 from mapdiff.inference.supplied import Supplied, facts_of
 from mapdiff.volume import Volume
 
-RESEARCH_USE = "research use only; not a medical device"
 #: What is done with a denoised scan: takes the input, the result, the manifest and the output's path.
 After = Callable[[Volume, Restoration, dict[str, Any], Path], object]
 

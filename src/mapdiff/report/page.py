@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from mapdiff import RESEARCH_USE
 from mapdiff.atomic import check_target, written_aside
 from mapdiff.body import body_mask
 from mapdiff.errors import InputError
@@ -22,7 +23,6 @@ from mapdiff.report.embed import Layer, PageGrid, encode, plan_grid, reduced, st
 from mapdiff.report.figure import window_top
 from mapdiff.volume import UNKNOWN
 
-RESEARCH_USE = "Research use only. Not a medical device."
 #: The page's size at most, and what of it the volumes may take as text, bytes.
 MOST_BYTES, MOST_VOLUME_BYTES = 25_000_000, 22_500_000
 #: First guess at a voxel's size in the page, bytes of text; noise hardly compresses.
