@@ -94,6 +94,11 @@ def test_a_decay_factor_of_one_or_of_something_else_changes_nothing() -> None:
         assert abs((decay.start_reference(LATE, None, frames, F18) - TEN).total_seconds()) < 1
 
 
+def test_frames_that_would_begin_before_the_reference_tell_their_starts() -> None:
+    found = decay.start_reference(LATE, None, beds("start"), F18)  # not GE, and no decay factors
+    assert abs((found - TEN).total_seconds()) < 1
+
+
 def test_microseconds_before_the_series_are_rounding() -> None:
     frames = [FrameTimes(TEN - timedelta(microseconds=15), None, 240.0)]
     frames += [FrameTimes(TEN + timedelta(minutes=4), None, 240.0)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, time, timedelta
 
 from mapdiff.errors import UnitError
@@ -79,13 +79,19 @@ def frame_start(frame: FrameTimes, half_life_s: float | None) -> float | None:
 
 
 def series_starts(frames: Sequence[FrameTimes], half_life_s: float | None) -> list[datetime]:
-    """The series' reference time as each frame tells it; empty where one does not."""
+    """The series' reference time as each frame tells it; empty where one does not.
+
+    No frame begins before the reference time. Where one would, with its FrameReferenceTime taken as the time
+    of its mean count, all frames' times are those of their starts.
+    """
+    begun = [frame_start(frame, half_life_s) for frame in frames]
+    if any(start is not None and start < -ROUNDING_S for start in begun):
+        begun = [frame_start(replace(frame, from_start=True), half_life_s) for frame in frames]
     starts = []
-    for frame in frames:
-        begun = frame_start(frame, half_life_s)
-        if frame.acquired is None or begun is None:
+    for frame, start in zip(frames, begun, strict=True):
+        if frame.acquired is None or start is None:
             return []
-        starts.append(frame.acquired - timedelta(seconds=begun))
+        starts.append(frame.acquired - timedelta(seconds=start))
     return starts
 
 
