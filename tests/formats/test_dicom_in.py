@@ -217,58 +217,6 @@ def test_unit_given_by_the_user(series: Make) -> None:
         mapdiff.read(series(), unit="SUV")
 
 
-def test_enhanced_multi_frame(tmp_path: Path, series: Make) -> None:
-    single = make_headers()
-    first = single[0]
-    many = Dataset()
-    for element in first:
-        many[element.tag] = element
-    many.SOPClassUID = "1.2.840.10008.5.1.4.1.1.130"
-    for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleSlope", "Units"):
-        delattr(many, name)
-    del many.RescaleIntercept, many.DecayCorrection, many.SeriesTime, many.AcquisitionTime
-    many.NumberOfFrames = len(single)
-    many.DecayCorrected, many.DecayCorrectionDateTime = "YES", "20240506110000"
-    many.AcquisitionDateTime = "20240506110000"
-    drug = many.RadiopharmaceuticalInformationSequence[0]
-    drug.RadiopharmaceuticalStartDateTime = "20240506100000"
-    shared = Dataset()
-    measures, orientation = Dataset(), Dataset()
-    measures.PixelSpacing, measures.SliceThickness = first.PixelSpacing, "3"
-    orientation.ImageOrientationPatient = first.ImageOrientationPatient
-    shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [orientation]
-    many.SharedFunctionalGroupsSequence = [shared]
-    groups = []
-    for header in single:
-        group, place, scale, world, code = (Dataset() for _ in range(5))
-        place.ImagePositionPatient = header.ImagePositionPatient
-        scale.RescaleSlope, scale.RescaleIntercept = header.RescaleSlope, "0"
-        code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = (
-            "Bq/ml",
-            "UCUM",
-            "Becquerels/milliliter",
-        )
-        world.MeasurementUnitsCodeSequence = [code]
-        group.PlanePositionSequence, group.PixelValueTransformationSequence = [place], [scale]
-        group.RealWorldValueMappingSequence = [world]
-        groups.append(group)
-    many.PerFrameFunctionalGroupsSequence = groups
-    many.PixelData = b"".join(header.PixelData for header in single)
-    many["PixelData"].VR = "OW"
-    many.file_meta = first.file_meta
-    many.file_meta.MediaStorageSOPClassUID = many.SOPClassUID
-    many.save_as(tmp_path / "enhanced.dcm", enforce_file_format=True)
-    scan, classic = mapdiff.read(tmp_path / "enhanced.dcm"), mapdiff.read(series())
-    np.testing.assert_array_equal(scan.array, classic.array)
-    np.testing.assert_allclose(scan.affine, classic.affine)
-    assert scan.unit == "Bq/mL"
-    assert scan.acquisition.suv_per_bqml == pytest.approx(classic.acquisition.suv_per_bqml)
-    mapdiff.write(scan, tmp_path / "out")
-    again = mapdiff.read(tmp_path / "out")
-    np.testing.assert_allclose(again.array, scan.array, atol=float(scan.array.max()) / 32767)
-    assert again.acquisition.suv_per_bqml == pytest.approx(classic.acquisition.suv_per_bqml)
-
-
 @pytest.mark.filterwarnings("ignore:Invalid value", "ignore:The PN component")  # from making the files
 def test_nothing_read_tells_who_it_is(series: Make, capfd: pytest.CaptureFixture[str]) -> None:
     def odd(header: Dataset, _: int) -> None:

@@ -21,7 +21,7 @@ from mapdiff.volume import Volume
 Make = Callable[..., Path]
 Edit = Callable[[Dataset, int], object]
 F18 = 6586.2
-NOON = datetime(2024, 5, 6, 11)
+ELEVEN = datetime(2024, 5, 6, 11)
 
 
 def suv_factor(uptake_s: float = 3600, weight_kg: float = 60, bq: float = 300e6) -> float:
@@ -40,7 +40,7 @@ def beds(header: Dataset, k: int, *, ge: bool = False) -> None:
     """Three beds of two slices, two minutes each, the series' time rewritten by an archive."""
     begun = 120.0 * (k // 2)
     mean = begun + mean_count_time(120, F18)
-    moment = NOON + timedelta(seconds=begun)
+    moment = ELEVEN + timedelta(seconds=begun)
     header.AcquisitionTime = moment.strftime("%H%M%S.%f")
     header.ActualFrameDuration = 120000
     header.FrameReferenceTime = f"{1000 * (begun if ge else mean):.1f}"

@@ -133,6 +133,8 @@ def _set_frame_times(frame: Dataset, content: Dataset | None) -> None:
     )
     if mean is not None and duration and half_life and half_life > 0:
         began = mean - timedelta(seconds=mean_count_time(duration / 1000, half_life))
+    if "AcquisitionDateTime" in frame:  # that of the whole file
+        del frame.AcquisitionDateTime
     for keyword, form in (("AcquisitionDate", "%Y%m%d"), ("AcquisitionTime", "%H%M%S.%f")):
         setattr(frame, keyword, "" if began is None else began.strftime(form))
 
@@ -142,7 +144,8 @@ def _set_units(frame: Dataset, mappings: Sequence[Dataset]) -> None:
     found = []
     for mapping in mappings:
         code = _first(mapping, "MeasurementUnitsCodeSequence")
-        if code is not None and (named := _classic_units(text(code, "CodeValue"))) is not None:
+        named = _classic_units(text(code, "CodeValue") or text(code, "LongCodeValue")) if code else None
+        if named is not None:
             found.append((named, mapping))
     if not found:
         named = _classic_units(text(frame, "RescaleType"))

@@ -1,0 +1,184 @@
+"""Enhanced multi-frame PET reads as the classic series of the same slices, and is written as one."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset
+from small_series import make_headers
+
+import mapdiff
+from mapdiff.decay import mean_count_time
+from mapdiff.errors import UnitError
+
+Make = Callable[..., Path]
+GroupEdit = Callable[[Dataset, int], object]
+F18 = 6586.2
+#: What the frames tell one by one, or in other words.
+TOLD_BY_FRAME = (
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "Units",
+    "DecayCorrection",
+    "AcquisitionDate",
+    "AcquisitionTime",
+    "FrameReferenceTime",
+    "ActualFrameDuration",
+)
+
+
+def item(**values: object) -> Dataset:
+    made = Dataset()
+    for keyword, value in values.items():
+        setattr(made, keyword, value)
+    return made
+
+
+def unit(code: str, **slope: float) -> Dataset:
+    keyword = "CodeValue" if len(code) <= 16 else "LongCodeValue"
+    coded = item(CodingSchemeDesignator="UCUM", CodeMeaning=code, **{keyword: code})
+    return item(MeasurementUnitsCodeSequence=[coded], **slope)
+
+
+def enhanced(
+    path: Path,
+    edit: Callable[[Dataset], object] = lambda many: None,
+    group_edit: GroupEdit = lambda g, k: None,
+) -> Path:
+    """The small series as one enhanced file, after the edits of the file and of each frame's group."""
+    single = make_headers()
+    first = single[0]
+    many = Dataset()
+    for element in first:
+        many[element.tag] = element
+    for keyword in TOLD_BY_FRAME:
+        delattr(many, keyword)
+    many.SOPClassUID = "1.2.840.10008.5.1.4.1.1.130"
+    many.NumberOfFrames = len(single)
+    many.DecayCorrected, many.DecayCorrectionDateTime = "YES", "20240506110000"
+    many.AcquisitionDateTime = "20240506110000"
+    drug = many.RadiopharmaceuticalInformationSequence[0]
+    drug.RadiopharmaceuticalStartDateTime = "20240506100000"
+    many.SharedFunctionalGroupsSequence = [
+        item(
+            PixelMeasuresSequence=[item(PixelSpacing=first.PixelSpacing, SliceThickness="3")],
+            PlaneOrientationSequence=[item(ImageOrientationPatient=first.ImageOrientationPatient)],
+        )
+    ]
+    groups = []
+    for k, header in enumerate(single):
+        group = item(
+            PlanePositionSequence=[item(ImagePositionPatient=header.ImagePositionPatient)],
+            PixelValueTransformationSequence=[item(RescaleSlope=header.RescaleSlope, RescaleIntercept="0")],
+            RealWorldValueMappingSequence=[unit("Bq/ml")],
+            FrameContentSequence=[item(FrameAcquisitionDuration=120000.0)],
+        )
+        group_edit(group, k)
+        groups.append(group)
+    many.PerFrameFunctionalGroupsSequence = groups
+    edit(many)
+    many.PixelData = b"".join(header.PixelData for header in single)
+    many["PixelData"].VR = "OW"
+    many.file_meta = first.file_meta
+    many.file_meta.MediaStorageSOPClassUID = many.SOPClassUID
+    many.save_as(path, enforce_file_format=True)
+    return path
+
+
+def check_as_classic(path: Path, classic: Path, out: Path) -> None:
+    scan, plain = mapdiff.read(path), mapdiff.read(classic)
+    np.testing.assert_allclose(scan.to("SUV").array, plain.to("SUV").array, rtol=1e-5)
+    np.testing.assert_allclose(scan.affine, plain.affine)
+    mapdiff.write(scan, out)
+    again = mapdiff.read(out)
+    ours = scan.to("SUV").array
+    np.testing.assert_allclose(again.to("SUV").array, ours, atol=float(ours.max()) / 32767)
+
+
+def test_default(tmp_path: Path, series: Make) -> None:
+    path = enhanced(tmp_path / "enhanced.dcm")
+    check_as_classic(path, series(), tmp_path / "out")
+    np.testing.assert_array_equal(mapdiff.read(path).array, mapdiff.read(series()).array)
+    assert mapdiff.read(path).unit == "Bq/mL"
+
+
+def test_series_time_after_the_decay_correction(tmp_path: Path, series: Make) -> None:
+    path = enhanced(tmp_path / "enhanced.dcm", lambda many: setattr(many, "SeriesTime", "161500"))
+    check_as_classic(path, series(), tmp_path / "out")
+
+
+@pytest.mark.parametrize("code", ["g/ml{SUVbw}", "{SUVbw}g/ml", "g/ml"])
+def test_already_suv(tmp_path: Path, code: str) -> None:
+    def as_suv(group: Dataset, k: int) -> None:
+        group.RealWorldValueMappingSequence = [unit(code)]
+
+    scan = mapdiff.read(enhanced(tmp_path / "enhanced.dcm", group_edit=as_suv))
+    assert scan.unit == "SUV"
+
+
+def test_lean_body_mass_by_its_code(tmp_path: Path) -> None:
+    def as_lean(group: Dataset, k: int) -> None:
+        group.RealWorldValueMappingSequence = [unit("g/ml{SUVlbm(James128)}")]
+
+    scan, plain = (
+        mapdiff.read(enhanced(tmp_path / f"{n}.dcm", group_edit=edit))
+        for n, edit in enumerate((as_lean, lambda group, k: None))
+    )
+    lean = 1.07 * 60 - 148 * (60 / 165) ** 2
+    np.testing.assert_allclose(scan.array, plain.array * 60 / lean, rtol=1e-5)
+
+
+def test_the_mapping_that_names_the_unit_has_the_slope(tmp_path: Path, series: Make) -> None:
+    """A frame whose RescaleSlope gives counts, with mappings to SUV and to Bq/mL."""
+
+    def mapped(group: Dataset, k: int) -> None:
+        slope = float(group.PixelValueTransformationSequence[0].RescaleSlope)
+        group.PixelValueTransformationSequence[0].RescaleSlope = "1"
+        group.RealWorldValueMappingSequence = [
+            unit("g/ml{SUVbw}", RealWorldValueSlope=slope * 3, RealWorldValueIntercept=0.0),
+            unit("Bq/ml", RealWorldValueSlope=slope, RealWorldValueIntercept=0.0),
+        ]
+
+    path = enhanced(tmp_path / "enhanced.dcm", group_edit=mapped)
+    assert mapdiff.read(path).unit == "Bq/mL"
+    check_as_classic(path, series(), tmp_path / "out")
+
+
+def not_corrected(many: Dataset) -> None:
+    many.DecayCorrected = "NO"
+    del many.DecayCorrectionDateTime
+
+
+def begun(k: int) -> datetime:
+    return datetime(2024, 5, 6, 11) + timedelta(seconds=300 * (k // 3))
+
+
+def classic_not_corrected(header: Dataset, k: int) -> None:
+    header.DecayCorrection, header.AcquisitionTime = "NONE", begun(k).strftime("%H%M%S")
+
+
+def frame_begin(group: Dataset, k: int) -> None:
+    content = group.FrameContentSequence[0]
+    content.FrameAcquisitionDateTime = begun(k).strftime("%Y%m%d%H%M%S.%f")
+
+
+def frame_reference(group: Dataset, k: int) -> None:
+    mean = begun(k) + timedelta(seconds=mean_count_time(120, F18))
+    group.FrameContentSequence[0].FrameReferenceDateTime = mean.strftime("%Y%m%d%H%M%S.%f")
+
+
+@pytest.mark.parametrize("times", [frame_begin, frame_reference])
+def test_each_frame_is_corrected_by_its_own_time(tmp_path: Path, series: Make, times: GroupEdit) -> None:
+    path = enhanced(tmp_path / "enhanced.dcm", not_corrected, times)
+    check_as_classic(path, series(classic_not_corrected), tmp_path / "out")
+
+
+def test_frames_without_times_of_their_own_are_no_guess(tmp_path: Path) -> None:
+    scan = mapdiff.read(enhanced(tmp_path / "enhanced.dcm", not_corrected))
+    with pytest.raises(UnitError, match="0008,0032"):
+        scan.to("SUV")
