@@ -130,8 +130,8 @@ def table_of(tmp_path: Path, *rows: str, head: str = HEAD) -> Path:
     ("rows", "words"),
     [
         ([], "has no rows"),
-        ([GOOD, GOOD], "line 3: a.nii.gz stands in it twice"),
-        ([GOOD.replace("70", "heavy")], "line 2: PatientWeight_kg is 'heavy', not a number"),
+        ([GOOD, GOOD], "line 3: its NiftiFileName stands in it twice"),
+        ([GOOD.replace("70", "heavy")], "line 2: PatientWeight_kg is not a number"),
         ([GOOD.replace("a.nii.gz", "")], "line 2: NiftiFileName is empty"),
         ([GOOD.replace(",10,", ",0.5,")], "line 2: DoseReductionFactor"),
         (["a.nii.gz,"], "line 2: DoseReductionFactor"),

@@ -48,7 +48,8 @@ def run() -> None:
     except KeyboardInterrupt:
         print("mapdiff: interrupted", file=sys.stderr)
         sys.exit(130)
-    except Exception:
-        traceback.print_exc()
+    except Exception as error:
+        # Where it broke, without what it says: an error's text may quote a header, and the patient with it.
+        print("".join(traceback.format_tb(error.__traceback__)) + type(error).__name__, file=sys.stderr)
         print("mapdiff: this is a fault of mapdiff, not of your data; please report it", file=sys.stderr)
         sys.exit(1)

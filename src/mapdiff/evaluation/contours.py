@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from mapdiff.errors import InputError
 from mapdiff.evaluation.masks import Lesion, cut
+from mapdiff.formats.identity import impersonal
 
 #: A contour is parallel to the slices if it leaves its plane by no more than this, in slices.
 FLATNESS = 0.25
@@ -36,11 +37,12 @@ def lesions_from_rtstruct(
     Raises:
         InputError: contours run across the scan's slices.
     """
-    names = {int(roi.ROINumber): str(roi.ROIName) for roi in dataset.get("StructureSetROISequence") or []}
+    rois = dataset.get("StructureSetROISequence") or []
+    names = {int(roi.ROINumber): impersonal(dataset, str(roi.ROIName)) for roi in rois}
     to_voxels = np.linalg.inv(affine) @ np.diag([-1.0, -1.0, 1.0, 1.0])  # DICOM's LPS to RAS first
     lesions, notes = [], []
     for roi in dataset.get("ROIContourSequence") or []:
-        name = names.get(int(roi.ReferencedROINumber), f"ROI {roi.ReferencedROINumber}")
+        name = names.get(int(roi.ReferencedROINumber)) or f"ROI {roi.ReferencedROINumber}"
         contours = []
         for contour in roi.get("ContourSequence") or []:
             if contour.ContourGeometricType == "CLOSED_PLANAR":

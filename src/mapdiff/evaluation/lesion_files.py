@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from mapdiff.errors import InputError
 from mapdiff.evaluation.contours import lesions_from_rtstruct
 from mapdiff.evaluation.masks import Lesion, LesionMask, aligned, cut, from_labels, pull, same_grid
+from mapdiff.formats.dicom_files import quiet
+from mapdiff.formats.identity import impersonal
 from mapdiff.volume import Array, Volume
 
 RTSTRUCT_CLASS = "1.2.840.10008.5.1.4.1.1.481.3"
@@ -65,7 +67,7 @@ def _from_nifti(path: Path, scan: Volume) -> tuple[list[Lesion], list[str]]:
         image: Any = nib.load(path)
         labels = np.asarray(image.dataobj)
     except Exception as error:
-        raise InputError(f"cannot be read as NIfTI ({error})") from error
+        raise InputError("cannot be read as NIfTI") from error
     while labels.ndim > 3 and labels.shape[-1] == 1:
         labels = labels[..., 0]
     if labels.ndim != 3:
@@ -94,16 +96,23 @@ def _from_nifti(path: Path, scan: Volume) -> tuple[list[Lesion], list[str]]:
 def _from_dicom(path: Path, scan: Volume) -> tuple[list[Lesion], list[str]]:
     import pydicom
 
-    try:
-        dataset = pydicom.dcmread(path)
-    except Exception as error:
-        raise InputError("is no RTSTRUCT, DICOM SEG or NIfTI mask") from error
-    kind = str(dataset.get("SOPClassUID", ""))
-    if kind == RTSTRUCT_CLASS:
-        return lesions_from_rtstruct(dataset, scan.shape, scan.affine)
-    if kind == SEG_CLASS:
-        return _from_seg(dataset, scan)
-    raise InputError(f"is DICOM {dataset.get('Modality', 'of unknown kind')}, not an RTSTRUCT or SEG")
+    with quiet():
+        try:
+            dataset = pydicom.dcmread(path)
+        except Exception as error:
+            raise InputError("is no RTSTRUCT, DICOM SEG or NIfTI mask") from error
+        kind = str(dataset.get("SOPClassUID", ""))
+        modality = impersonal(dataset, str(dataset.get("Modality", "")))
+        if kind not in (RTSTRUCT_CLASS, SEG_CLASS):
+            raise InputError(f"is DICOM {modality or 'of unknown kind'}, not an RTSTRUCT or SEG")
+        try:
+            if kind == RTSTRUCT_CLASS:
+                return lesions_from_rtstruct(dataset, scan.shape, scan.affine)
+            return _from_seg(dataset, scan)
+        except InputError:
+            raise
+        except Exception as error:  # elements that are missing or malformed strike where they are used
+            raise InputError("its contours or segments are malformed or cannot be decoded") from error
 
 
 def _from_seg(dataset: Any, scan: Volume) -> tuple[list[Lesion], list[str]]:
@@ -116,10 +125,10 @@ def _from_seg(dataset: Any, scan: Volume) -> tuple[list[Lesion], list[str]]:
     for number, groups in enumerate(dataset.PerFrameFunctionalGroupsSequence):
         segment = int(_group(dataset, groups, "SegmentIdentificationSequence").ReferencedSegmentNumber)
         by_segment.setdefault(segment, []).append(number)
-    names = {int(s.SegmentNumber): str(s.SegmentLabel) for s in dataset.SegmentSequence}
+    labels = {int(s.SegmentNumber): impersonal(dataset, str(s.SegmentLabel)) for s in dataset.SegmentSequence}
     lesions, notes, resampled = [], [], False
     for segment, numbers in sorted(by_segment.items()):
-        name = names.get(segment, f"segment {segment}")
+        name = labels.get(segment) or f"segment {segment}"
         mask, affine = _segment(dataset, frames, numbers)
         part, offset = pull(mask, affine, scan.shape, scan.affine)
         resampled = resampled or not aligned(mask.shape, affine, scan.affine)

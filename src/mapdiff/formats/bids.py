@@ -9,6 +9,7 @@ from typing import Any
 
 from mapdiff import suv
 from mapdiff.errors import InputError, UnitError
+from mapdiff.formats.identity import impersonal
 from mapdiff.volume import UNKNOWN, Acquisition, Volume
 
 #: Spellings of units that files use, lower case without blanks, and the factor to the unit named.
@@ -26,25 +27,84 @@ _UNITS = {
     "g/ml{suvbw}": ("SUV", 1.0),
 }
 _ACTIVITY = {"bq": 1.0, "kbq": 1e3, "mbq": 1e6, "gbq": 1e9, "mci": 3.7e7, "uci": 3.7e4}
-#: Fields that tell who the patient is; dcm2niix writes some of them unless told not to.
-_IDENTITY = (
-    "PatientName",
-    "PatientID",
-    "PatientBirthDate",
-    "PatientAddress",
-    "OtherPatientIDs",
-    "AccessionNumber",
-    "StudyID",
-    "StudyInstanceUID",
-    "SeriesInstanceUID",
-    "InstitutionName",
-    "InstitutionAddress",
-    "InstitutionalDepartmentName",
-    "ReferringPhysicianName",
-    "DeviceSerialNumber",
-    "StationName",
-    "AcquisitionDateTime",
-    "AcquisitionDate",
+#: Fields of BIDS-PET and of dcm2niix that tell how a scan was made, and not of whom; `deidentify` keeps them.
+_IMPERSONAL = frozenset(
+    [
+        "Modality",
+        "Units",
+        "Manufacturer",
+        "ManufacturersModelName",
+        "SoftwareVersions",
+        "ImagingFrequency",
+        "BodyPart",
+        "TracerName",
+        "TracerRadionuclide",
+        "TracerMolecularWeight",
+        "TracerMolecularWeightUnits",
+        "InjectedRadioactivity",
+        "InjectedRadioactivityUnits",
+        "InjectedMass",
+        "InjectedMassUnits",
+        "SpecificRadioactivity",
+        "SpecificRadioactivityUnits",
+        "MolarActivity",
+        "MolarActivityUnits",
+        "ModeOfAdministration",
+        "InfusionRadioactivity",
+        "InfusionStart",
+        "InfusionSpeed",
+        "InfusionSpeedUnits",
+        "InjectedVolume",
+        "Purity",
+        "AcquisitionMode",
+        "ScanStart",
+        "InjectionStart",
+        "InjectionEnd",
+        "TimeZero",
+        "FrameTimesStart",
+        "FrameDuration",
+        "ScanDuration",
+        "ImageDecayCorrected",
+        "ImageDecayCorrectionTime",
+        "DecayCorrectionFactor",
+        "ReconMethodName",
+        "ReconMethodParameterLabels",
+        "ReconMethodParameterUnits",
+        "ReconMethodParameterValues",
+        "ReconFilterType",
+        "ReconFilterSize",
+        "AttenuationCorrection",
+        "AttenuationCorrectionMethodReference",
+        "ReconMethodImplementationVersion",
+        "ScatterFraction",
+        "DoseCalibrationFactor",
+        "PromptRate",
+        "RandomRate",
+        "SinglesRate",
+        "DecayCorrection",
+        "DecayFactor",
+        "FrameReferenceTime",
+        "SliceThickness",
+        "RadionuclideHalfLife",
+        "RadionuclidePositronFraction",
+        "RadionuclideTotalDose",
+        "Radiopharmaceutical",
+        "ConvolutionKernel",
+        "ReconstructionMethod",
+        "AttenuationCorrectionMethod",
+        "ScatterCorrectionMethod",
+        "RandomsCorrectionMethod",
+        "PatientWeight",
+        "PatientSize",
+        "PatientSex",
+        "SUVbwPerBqPerML",
+        "SuppliedByUser",
+        "GeneratedBy",
+        "DoseReductionFactor",
+        "SimulatedPrompts",
+        "ConversionSoftware",
+        "ConversionSoftwareVersion",
+    ]
 )
 
 
@@ -188,7 +248,7 @@ def acquisition_from_sidecar(fields: dict[str, Any]) -> Acquisition:
 
     def text(*names: str) -> str | None:
         found = next((fields[name] for name in names if isinstance(fields.get(name), str)), None)
-        return found or None
+        return impersonal(fields, found) or None
 
     facts = Acquisition(
         tracer=text("TracerName", "Radiopharmaceutical"),
@@ -213,5 +273,9 @@ def acquisition_from_sidecar(fields: dict[str, Any]) -> Acquisition:
 
 
 def without_identity(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields without those that tell who the patient is."""
-    return {name: value for name, value in fields.items() if name not in _IDENTITY}
+    """The fields that are known to tell of the scan alone, unless their text quotes the patient."""
+    return {
+        name: value
+        for name, value in fields.items()
+        if name in _IMPERSONAL and impersonal(fields, json.dumps(value)) is not None
+    }

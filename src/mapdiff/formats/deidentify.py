@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
 from mapdiff.formats.dicom_times import parse_date
+from mapdiff.formats.identity import impersonal
 
 #: The date that the study is shifted to.
 STUDY_DAY = date(2000, 1, 1)
@@ -148,6 +149,8 @@ _KEPT = frozenset(
         "IntervalsRejected",
     }
 )
+#: Kinds of elements that hold free text, or may in a damaged header.
+_TEXT = ("AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UN", "UR", "UT")
 _UIDS_KEPT = ("SOPClassUID", "ReferencedSOPClassUID")
 
 
@@ -164,7 +167,7 @@ def deidentified(datasets: Sequence[Dataset]) -> list[Dataset]:
     shift = STUDY_DAY - day
     made = []
     for dataset in datasets:
-        clean = _cleaned(dataset, uids, shift)
+        clean = _cleaned(dataset, uids, shift, dataset)
         clean.PatientName, clean.PatientID, clean.PatientBirthDate = "Anonymous", "Anonymous", ""
         clean.ReferringPhysicianName, clean.AccessionNumber, clean.StudyID = "", "", ""
         clean.PatientIdentityRemoved = "YES"
@@ -176,7 +179,8 @@ def deidentified(datasets: Sequence[Dataset]) -> list[Dataset]:
     return made
 
 
-def _cleaned(dataset: Dataset, uids: dict[str, str], shift: timedelta) -> Dataset:
+def _cleaned(dataset: Dataset, uids: dict[str, str], shift: timedelta, whole: Dataset) -> Dataset:
+    """The dataset, or an item within `whole`, without what may tell who the patient is."""
     clean = Dataset()
     for element in dataset:
         if element.tag.is_private:
@@ -187,12 +191,14 @@ def _cleaned(dataset: Dataset, uids: dict[str, str], shift: timedelta) -> Datase
         if element.keyword not in _KEPT:
             continue
         if element.VR == "SQ":
-            clean.add_new(element.tag, "SQ", [_cleaned(item, uids, shift) for item in element.value])
+            clean.add_new(element.tag, "SQ", [_cleaned(item, uids, shift, whole) for item in element.value])
         elif element.VR == "UI" and element.keyword not in _UIDS_KEPT:
             uid = str(element.value)
             clean.add_new(element.tag, "UI", uids.setdefault(uid, generate_uid(prefix=None)))
         elif element.VR in ("DA", "DT"):
             clean.add_new(element.tag, element.VR, _shifted(str(element.value or ""), shift))
+        elif element.VR in _TEXT and impersonal(whole, str(element.value)) is None:
+            clean.add_new(element.tag, element.VR, "")
         else:
             clean[element.tag] = copy.copy(element)
     return clean

@@ -59,3 +59,9 @@ def private_number(header: Dataset, group: int, element: int, creator: str) -> f
         figure = float(private(header, group, element, creator) or "")
         return figure if np.isfinite(figure) and figure > 0 else None
     return None
+
+
+def instance(header: Dataset) -> str:
+    """How an error calls a slice."""
+    told = number(header, "InstanceNumber")
+    return "instance ?" if told is None else f"instance {told:.0f}"

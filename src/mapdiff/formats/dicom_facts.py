@@ -16,6 +16,7 @@ from mapdiff.errors import InputError, UnitError
 from mapdiff.formats.dicom_elements import PHILIPS, items, number, private_number, text
 from mapdiff.formats.dicom_files import copied
 from mapdiff.formats.dicom_times import timing_of
+from mapdiff.formats.identity import impersonal, is_told
 from mapdiff.volume import UNKNOWN, Acquisition
 
 _NUCLIDES = {
@@ -93,8 +94,10 @@ def facts_of(headers: Sequence[Dataset], path: Path) -> Facts:
         warnings.append(f"RadionuclideTotalDose (0018,1074) of {dose:g} was taken as MBq")
     duration = number(first, "ActualFrameDuration")
     acquisition = Acquisition(
-        tracer=text(drug, "Radiopharmaceutical") or _meaning(drug, "RadiopharmaceuticalCodeSequence"),
-        nuclide=_nuclide(_meaning(drug, "RadionuclideCodeSequence")),
+        tracer=impersonal(
+            first, text(drug, "Radiopharmaceutical") or _meaning(drug, "RadiopharmaceuticalCodeSequence")
+        ),
+        nuclide=impersonal(first, _nuclide(_meaning(drug, "RadionuclideCodeSequence"))),
         half_life_s=fact("half_life_s", "RadionuclideHalfLife (0018,1075)", drug, suv.check_half_life),
         injected_activity_bq=fact(
             "injected_activity_bq",
@@ -106,8 +109,8 @@ def facts_of(headers: Sequence[Dataset], path: Path) -> Facts:
         height_m=fact("height_m", "PatientSize (0010,1020)", first, suv.check_height),
         sex=text(first, "PatientSex"),
         frame_s=duration / 1000 if duration and duration > 0 else None,
-        manufacturer=text(first, "Manufacturer"),
-        model=text(first, "ManufacturerModelName"),
+        manufacturer=impersonal(first, text(first, "Manufacturer")),
+        model=impersonal(first, text(first, "ManufacturerModelName")),
     )
     no_height = missing.pop("height_m", None)  # only SUV of other kinds needs it
     unit, factor, stored = _unit(headers, acquisition, missing, no_height)
@@ -195,7 +198,7 @@ def _unit(
     if units in ("GML", "CM2ML"):
         try:
             if (kind == "BSA") != (units == "CM2ML"):
-                raise UnitError(f"SUVType (0054,1006) is {kind}, which has another unit")
+                raise UnitError(f"SUVType (0054,1006) {is_told(headers[0], kind)}, which has another unit")
             if kind != "BW" and acquisition.weight_kg is None and "weight_kg" in missing:
                 raise UnitError(missing["weight_kg"])
             if kind != "BW" and no_height is not None:
@@ -203,7 +206,7 @@ def _unit(
             scale = suv.to_body_weight(kind, acquisition.weight_kg, acquisition.height_m, acquisition.sex)
         except UnitError as error:
             missing["unit"] = f"Units (0054,1001) is {units}, and {error.cause}"
-            return UNKNOWN, ones, f"{units} {kind}"
+            return UNKNOWN, ones, units
         return "SUV", ones * scale, f"{units} {kind}"
     if units == "CNTS":
         # PixelValue * slope * (7053,1009) is Bq/mL and PixelValue * slope * (7053,1000) is SUVbw; activity
@@ -216,8 +219,8 @@ def _unit(
             "Units (0054,1001) is CNTS and Philips' factors (7053,1000) and (7053,1009) are missing or zero"
         )
     else:
-        missing["unit"] = f"Units (0054,1001) is {units or 'missing'}"
-    return UNKNOWN, ones, units
+        missing["unit"] = f"Units (0054,1001) {is_told(headers[0], units)}"
+    return UNKNOWN, ones, impersonal(headers[0], units) or ""
 
 
 def _philips_ratio(first: Dataset, acquisition: Acquisition, warnings: list[str]) -> Acquisition:

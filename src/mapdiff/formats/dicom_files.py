@@ -21,6 +21,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from mapdiff.errors import InputError
+from mapdiff.formats.identity import impersonal
 
 #: Endings that promise DICOM; a file with one of them that is none is an error, any other is passed over.
 ENDINGS = (".dcm", ".ima", ".dicom")
@@ -225,7 +226,7 @@ def pet_series(entries: list[Entry], path: Path, wanted: str | None) -> Series:
             cause = "is truncated: it has neither Modality (0008,0060) nor SOPClassUID (0008,0016)"
             raise InputError(cause, where_is(entry, path))
         if modality != "PT":
-            others[modality or "unknown"] += 1
+            others[impersonal(header, modality) or "unknown"] += 1
             continue
         if kind and kind not in PET_IMAGES:
             others["PT that are no PET images"] += 1
@@ -267,10 +268,7 @@ def _matches(wanted: str, uid: str, header: Dataset) -> bool:
 def _described(series: Series) -> str:
     """A series in the words of its header, less any description that quotes the patient."""
     header = series.headers[0]
-    description = str(header.get("SeriesDescription", "") or "")
-    patient = f"{header.get('PatientName', '')} {header.get('PatientID', '')}"
-    identity = patient.replace("^", " ").lower().split()
-    if any(len(word) > 2 and word in description.lower() for word in identity):
-        description = ""
-    name = f"number {_number(header) or 'none'}" + (f" '{description}'" if description else "")
+    description = impersonal(header, str(header.get("SeriesDescription", "") or ""))
+    number = impersonal(header, _number(header)) or "none"
+    name = f"number {number}" + (f" '{description}'" if description else "")
     return f"{name} ({len(series.headers)} files)"

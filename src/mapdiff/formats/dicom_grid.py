@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset
 
 from mapdiff.errors import InputError
 from mapdiff.formats.checks import check_spacing
+from mapdiff.formats.dicom_elements import instance
 
 #: Slices nearer than this, mm, lie at the same place.
 SAME_MM = 0.01
@@ -66,7 +67,7 @@ def grid_of(headers: Sequence[Dataset], path: Path) -> Grid:
     along = positions @ normal
     order = [int(index) for index in np.argsort(along, kind="stable")]
     places, positions = along[order], positions[order]
-    instances = [str(headers[index].get("InstanceNumber", "?")) for index in order]
+    instances = [instance(headers[index]).removeprefix("instance ") for index in order]
     _check_repeated(places, instances, path)
     step = _check_gaps(places, instances, path)
     column = (positions[-1] - positions[0]) / (len(order) - 1)
@@ -98,8 +99,7 @@ def _vector(header: Dataset, keyword: str, length: int, path: Path) -> NDArray[n
     except (TypeError, ValueError):
         value = np.empty(0)
     if value.shape != (length,) or not np.isfinite(value).all():
-        name = f"instance {header.get('InstanceNumber', '?')}"
-        raise InputError(f"{keyword} is missing or malformed in a slice ({name})", path)
+        raise InputError(f"{keyword} is missing or malformed in a slice ({instance(header)})", path)
     return value
 
 
@@ -109,8 +109,7 @@ def _same(
     values = np.array([_vector(header, keyword, length, path) for header in headers])
     if np.abs(values - values[0]).max() > most:
         odd = int(np.abs(values - np.median(values, axis=0)).max(axis=1).argmax())
-        name = headers[odd].get("InstanceNumber", "?")
-        raise InputError(f"its slices differ in {keyword} (see instance {name})", path)
+        raise InputError(f"its slices differ in {keyword} (see {instance(headers[odd])})", path)
     return np.asarray(values[0])
 
 

@@ -13,11 +13,12 @@ from pydicom.dataset import Dataset
 from mapdiff.errors import InputError
 from mapdiff.formats import bids
 from mapdiff.formats.checks import check_voxels, facts_warnings
-from mapdiff.formats.dicom_elements import number, text
+from mapdiff.formats.dicom_elements import instance, number, text
 from mapdiff.formats.dicom_enhanced import frames_of
 from mapdiff.formats.dicom_facts import facts_of
 from mapdiff.formats.dicom_files import ENHANCED, Entry, load, opened, pet_series, quiet, where_is
 from mapdiff.formats.dicom_grid import grid_of
+from mapdiff.formats.identity import impersonal
 from mapdiff.volume import UNKNOWN, Volume
 
 
@@ -107,7 +108,8 @@ def _check_images(headers: Sequence[Dataset], path: Path) -> None:
             raise InputError("holds transmission images (CountsSource (0054,1002)), not PET", path)
         photometric = str(header.get("PhotometricInterpretation", "MONOCHROME2"))
         if header.get("SamplesPerPixel", 1) != 1 or not photometric.startswith("MONOCHROME"):
-            raise InputError(f"holds colour images ({photometric}), not PET slices", path)
+            kind = impersonal(header, photometric) or "unknown"
+            raise InputError(f"holds colour images ({kind}), not PET slices", path)
         frames = number(header, "NumberOfFrames") or 1
         if frames > 1:
             raise InputError(f"holds a file with {frames:.0f} frames, which PET slices do not have", path)
@@ -144,7 +146,7 @@ def _scaled(
     for k, stored in enumerate(pixels):
         header = headers[k]
         slope, intercept = number(header, "RescaleSlope"), number(header, "RescaleIntercept")
-        name = f"instance {header.get('InstanceNumber', '?')}"
+        name = instance(header)
         if intercept is None and text(header, "RescaleIntercept") is not None:
             raise InputError(f"RescaleIntercept (0028,1052) is no number in a slice ({name})", path)
         if slope is None:

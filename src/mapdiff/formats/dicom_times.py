@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset
 from mapdiff import decay
 from mapdiff.errors import UnitError
 from mapdiff.formats.dicom_elements import GE, SIEMENS, number, private, text
+from mapdiff.formats.identity import is_told
 
 _START_DATETIME = "RadiopharmaceuticalStartDateTime (0018,1078)"
 
@@ -114,7 +115,7 @@ def timing_of(
             factor = np.array([decay.decay_to_reference(frame, reference, half_life) for frame in frames])
             warnings.append("slices are not decay corrected; corrected to the start of the first acquisition")
         else:
-            raise UnitError(f"DecayCorrection (0054,1102) is {correction or 'missing'}")
+            raise UnitError(f"DecayCorrection (0054,1102) {is_told(first, correction)}")
         uptake = None
         if half_life is not None:
             uptake, note = decay.uptake_time(reference, injected, clock, half_life)

@@ -21,6 +21,7 @@ from mapdiff.atomic import check_target, written_aside
 from mapdiff.errors import InputError
 from mapdiff.formats import bids
 from mapdiff.formats.checks import check_shape, check_spacing, check_voxels, facts_warnings
+from mapdiff.formats.identity import impersonal
 from mapdiff.volume import UNKNOWN, Acquisition, Volume
 
 ENDINGS = (".nii", ".nii.gz")
@@ -81,7 +82,8 @@ def read_nifti(path: Path, unit: str | None = None) -> Volume:
     fields = bids.load_sidecar(path)
     modality = str((fields or {}).get("Modality", "")).upper()
     if modality not in _PET:
-        raise InputError(f"is not PET: its sidecar says Modality {modality}", path)
+        told = impersonal(fields or {}, modality) or "of another kind"
+        raise InputError(f"is not PET: its sidecar says Modality {told}", path)
     with _quiet():
         array, header, affine, shape, notes = _load(path)
     acquisition = bids.acquisition_from_sidecar(fields) if fields is not None else Acquisition()

@@ -101,7 +101,8 @@ def find_subjects(source: Path) -> list[SubjectFolder]:
     try:
         found = _subjects_below(source)
     except PermissionError as error:
-        raise InputError("no permission to list it", error.filename or source) from error
+        what = "it" if str(error.filename) == str(source) else "a folder in it"  # which may bear a name
+        raise InputError(f"no permission to list {what}", source) from error
     if not found:
         raise InputError(
             "holds no subject of a UDPET training tree: no folder called Full_dose, 1-2 dose, ... or "
@@ -185,7 +186,7 @@ def read_csv(path: Path) -> dict[str, TableRow]:
                 if not name:
                     raise InputError(f"{where}: {_FILE} is empty", path)
                 if name in rows:
-                    raise InputError(f"{where}: {name} stands in it twice", path)
+                    raise InputError(f"{where}: its {_FILE} stands in it twice", path)
                 rows[name] = _row(fields, where, path)
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError("is not a readable CSV table", path) from error
@@ -206,7 +207,7 @@ def _row(fields: dict[str, Any], where: str, path: Path) -> TableRow:
         try:
             return float(text)
         except ValueError:
-            raise InputError(f"{where}: {column} is '{text}', not a number", path) from None
+            raise InputError(f"{where}: {column} is not a number", path) from None
 
     def fact(name: str, column: str, check: Callable[[float], float]) -> float | None:
         value = figure(column)
