@@ -66,7 +66,14 @@ def denoise(
     from mapdiff.formats.dicom_out import SERIES_FILES
     from mapdiff.formats.udpet import read_csv
     from mapdiff.inference.denoiser import Denoiser
-    from mapdiff.inference.run import DenoiseOptions, denoise_file, denoise_many, output_path, scans_in
+    from mapdiff.inference.run import (
+        DenoiseOptions,
+        batch_target,
+        denoise_file,
+        denoise_many,
+        output_path,
+        scans_in,
+    )
     from mapdiff.inference.supplied import Supplied
     from mapdiff.report.scan_page import page_of_restoration, page_path
 
@@ -111,7 +118,7 @@ def denoise(
         denoiser, source, scans, output, options, lambda name: bar_of(name).update, say, after
     )
     for path in result.done:
-        print(output / path.relative_to(source))
+        print(batch_target(path, source, output))
     if result.skipped:
         say(f"{len(result.skipped)} done before and kept")
     if result.failed:

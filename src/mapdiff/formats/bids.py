@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
 from mapdiff import suv
+from mapdiff.atomic import written_aside
 from mapdiff.errors import InputError, UnitError
 from mapdiff.formats.identity import impersonal
 from mapdiff.volume import UNKNOWN, Acquisition, Volume
@@ -26,6 +28,8 @@ _UNITS = {
     "gml": ("SUV", 1.0),
     "g/ml{suvbw}": ("SUV", 1.0),
 }
+#: What makes a folder a BIDS dataset.
+DATASET_FILE = "dataset_description.json"
 _ACTIVITY = {"bq": 1.0, "kbq": 1e3, "mbq": 1e6, "gbq": 1e9, "mci": 3.7e7, "uci": 3.7e4}
 #: Fields of BIDS-PET and of dcm2niix that tell how a scan was made, and not of whom; `deidentify` keeps them.
 _IMPERSONAL = frozenset(
@@ -130,6 +134,28 @@ def derivative_name(image: Path, desc: str) -> str:
     parts = [part for part in stem.split("_") if not part.startswith("desc-")]
     suffix = [parts.pop()] if len(parts) > 1 and "-" not in parts[-1] else []
     return "_".join([*parts, f"desc-{desc}", *suffix]) + ending
+
+
+def is_bids_pet(image: Path) -> bool:
+    """Whether a file is called as BIDS calls a PET image: `sub-<label>[_...]_pet.nii.gz`."""
+    return re.fullmatch(r"sub-[0-9A-Za-z]+(_[^_]+)*_pet\.nii(\.gz)?", image.name) is not None
+
+
+def write_dataset_description(source: Path, output: Path) -> None:
+    """Make `output` a BIDS derivative dataset, where `source` is a BIDS dataset and `output` is none yet."""
+    target = output / DATASET_FILE
+    if not (source / DATASET_FILE).is_file() or target.exists():
+        return
+    from mapdiff import RESEARCH_USE, __version__
+
+    description = {
+        "Name": "mapdiff: full-dose estimates of PET scans",
+        "BIDSVersion": "1.10.0",
+        "DatasetType": "derivative",
+        "GeneratedBy": [{"Name": "mapdiff", "Version": __version__, "Description": RESEARCH_USE}],
+    }
+    with written_aside(target) as aside:
+        aside.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 
 
 def load_sidecar(image: Path) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ from mapdiff import RESEARCH_USE, __version__
 from mapdiff.atomic import check_target, written_aside
 from mapdiff.errors import InputError, MapdiffError
 from mapdiff.formats import discover, read, write
+from mapdiff.formats.bids import derivative_name, is_bids_pet, write_dataset_description
 from mapdiff.formats.dicom_out import SERIES_FILES
 from mapdiff.formats.nifti import is_nifti
 from mapdiff.inference.denoiser import Denoiser, Progress, Restoration
@@ -53,8 +54,22 @@ class DenoiseOptions:
 def output_path(source: Path, output: Path) -> Path:
     """Where the result of `source` goes: `output` itself, or a file in it, where that is to be a folder."""
     if source.is_file() and is_nifti(source) and not is_nifti(output):
-        return output / source.name
+        return output / result_name(source)
     return output
+
+
+def result_name(source: Path) -> str:
+    """What the result of a scan is called where the user names only a folder: as the scan, or by BIDS.
+
+    "scan.nii.gz" stays; "sub-1_pet.nii.gz" gives "sub-1_desc-denoised_pet.nii.gz".
+    """
+    return derivative_name(source, "denoised") if is_bids_pet(source) else source.name
+
+
+def batch_target(scan: Path, folder: Path, output: Path) -> Path:
+    """Where the result of one of a folder's scans goes: the folder's structure is kept."""
+    target = (output / scan.relative_to(folder)).with_name(result_name(scan))
+    return target.with_suffix(".zip") if scan.is_file() and scan.suffix == ".zip" else target
 
 
 def _stem_and_ending(path: Path) -> tuple[str, str]:
@@ -65,7 +80,12 @@ def _stem_and_ending(path: Path) -> tuple[str, str]:
 
 
 def beside(output: Path, word: str) -> Path:
-    """The name of a companion of the output: "scan.nii.gz" and "dose-1-10" give "scan_dose-1-10.nii.gz"."""
+    """The name of a companion of the output: "scan.nii.gz" and "dose-1-10" give "scan_dose-1-10.nii.gz".
+
+    By BIDS, "sub-1_desc-denoised_pet.nii.gz" and "dose-1-10" give "sub-1_desc-drf10_pet.nii.gz".
+    """
+    if is_bids_pet(output):
+        return output.with_name(derivative_name(output, word.replace("dose-1-", "drf")))
     stem, ending = _stem_and_ending(output)
     return output.with_name(f"{stem}_{word}{ending}")
 
@@ -227,14 +247,14 @@ def denoise_many(
 ) -> BatchResult:
     """Denoise each scan of a folder into `output`, the folder's structure kept; go on after a bad one.
 
-    A scan whose manifest is there is done and skipped, unless `options.overwrite`.
+    A scan whose manifest is there is done and skipped, unless `options.overwrite`. Where the folder is a BIDS
+    dataset, the output is a derivative one.
     """
     done, skipped, failed = [], [], []
+    write_dataset_description(folder, output)
     taken: dict[Path, Path] = {}
     for scan in scans:
-        target = output / scan.relative_to(folder)
-        if scan.is_file() and scan.suffix == ".zip":
-            target = target.with_suffix(".zip")
+        target = batch_target(scan, folder, output)
         other = taken.setdefault(manifest_path(target), scan)
         if other != scan:
             cause = f"{scan}: its manifest would be that of {other.name}; denoise it by itself"
