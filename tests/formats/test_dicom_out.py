@@ -210,6 +210,7 @@ def errors_of(file: Path) -> set[str]:
     """What dciodvfy calls errors, less the UIDs that it quotes."""
     done = subprocess.run(["dciodvfy", str(file)], capture_output=True, text=True, check=False)
     lines = (done.stdout + done.stderr).splitlines()
+    assert any("PETImage" in line for line in lines), lines[:5]  # it knew what it looked at
     return {re.sub("<[0-9.]+>", "<UID>", line) for line in lines if line.startswith("Error")}
 
 
@@ -237,6 +238,26 @@ def test_dciodvfy_finds_no_error_that_the_real_source_does_not_have(
     real: tuple[Path, Volume, Path],
 ) -> None:
     check_errors(real[0], real[2])
+
+
+def test_dciodvfy_finds_none_in_the_real_output_without_identity(
+    real: tuple[Path, Volume, Path], tmp_path: Path
+) -> None:
+    mapdiff.write(real[1], tmp_path / "out", deidentify=True)
+    check_errors(real[0], tmp_path / "out")
+
+
+def test_why_the_image_type_is_derived_primary(real: tuple[Path, Volume, Path], tmp_path: Path) -> None:
+    """PS3.3 C.8.9.4.1.1: for PET images, Value 2 will be PRIMARY. dciodvfy takes it at its word."""
+    header = pydicom.dcmread(sorted(real[2].iterdir())[0])
+    assert list(header.ImageType) == ["DERIVED", "PRIMARY"]
+    if shutil.which("dciodvfy") is None:
+        pytest.skip("dciodvfy is not installed (Debian: dicom3tools)")
+    before = errors_of(sorted(real[2].iterdir())[0])
+    header.ImageType = ["DERIVED", "SECONDARY"]
+    header.save_as(tmp_path / "secondary.dcm")
+    (more,) = errors_of(tmp_path / "secondary.dcm") - before
+    assert "SECONDARY" in more and "Image Type" in more
 
 
 @pytest.mark.parametrize("deidentify", [False, True])

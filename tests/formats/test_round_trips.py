@@ -12,8 +12,16 @@ from mapdiff.formats.dicom_series import new_study, series_of, write_series
 from mapdiff.volume import Volume
 from udpet_scans import FACTS
 
-NAMES = {"nii": "scan.nii", "nii.gz": "scan.nii.gz", "DICOM": "series", "DICOM zip": "series.zip"}
-AFFINE = np.array([[-2.0, 0, 0, 31], [0, -2.5, 0, 12.25], [0, 0, 3, -700], [0, 0, 0, 1]])
+NAMES = {
+    "nii": "scan.nii",
+    "nii.gz": "scan.nii.gz",
+    "BIDS": "sub-1_pet.nii.gz",
+    "DICOM": "series",
+    "DICOM zip": "series.zip",
+}
+#: Voxel axes to RAS+ mm: as scanners write it, and a coronal stack that is tilted by asin 0.28.
+AXIAL = np.array([[-2.0, 0, 0, 31], [0, -2.5, 0, 12.25], [0, 0, 3, -700], [0, 0, 0, 1]])
+TILTED = np.array([[-2.0, 0, 0, 31], [0, 0.7, -2.88, 12.25], [0, -2.4, -0.84, -700], [0, 0, 0, 1]])
 
 
 def stored(volume: Volume, path: Path) -> Volume:
@@ -30,11 +38,12 @@ def stored(volume: Volume, path: Path) -> Volume:
     return read(path)
 
 
+@pytest.mark.parametrize("affine", [AXIAL, TILTED], ids=["axial", "tilted"])
 @pytest.mark.parametrize("second", NAMES)
 @pytest.mark.parametrize("first", NAMES)
-def test_voxels_place_unit_and_suv_stay(first: str, second: str, tmp_path: Path) -> None:
+def test_voxels_place_unit_and_suv_stay(first: str, second: str, affine: np.ndarray, tmp_path: Path) -> None:
     array = np.random.default_rng(5).gamma(1.0, 900.0, (7, 9, 5)).astype(np.float32)
-    start = Volume(array, AFFINE, "Bq/mL", FACTS)
+    start = Volume(array, affine, "Bq/mL", FACTS)
     one = stored(start, tmp_path / "1" / NAMES[first])
     two = stored(one, tmp_path / "2" / NAMES[second])
     steps = (
@@ -42,7 +51,7 @@ def test_voxels_place_unit_and_suv_stay(first: str, second: str, tmp_path: Path)
     )
     half_a_step = array.max(axis=(0, 1)) / 32767 / 2
     assert (np.abs(two.array - array).max(axis=(0, 1)) <= steps * half_a_step * 1.01).all()
-    np.testing.assert_allclose(two.affine, AFFINE, atol=1e-4)
+    np.testing.assert_allclose(two.affine, affine, atol=1e-4)
     assert two.unit == "Bq/mL"
     expected = 68e3 / (2.5e8 * 2 ** (-3600 / 6586.2))
     assert two.acquisition.suv_per_bqml == pytest.approx(expected, rel=1e-6)

@@ -168,8 +168,8 @@ def deidentified(datasets: Sequence[Dataset]) -> list[Dataset]:
     made = []
     for dataset in datasets:
         clean = _cleaned(dataset, uids, shift, dataset)
-        clean.PatientName, clean.PatientID, clean.PatientBirthDate = "Anonymous", "Anonymous", ""
-        clean.ReferringPhysicianName, clean.AccessionNumber, clean.StudyID = "", "", ""
+        clean.PatientName, clean.PatientID, clean.PatientBirthDate = "Anonymous^", "Anonymous", ""
+        clean.ReferringPhysicianName, clean.AccessionNumber, clean.StudyID = "", "", "1"
         clean.PatientIdentityRemoved = "YES"
         clean.DeidentificationMethod = "mapdiff: attributes by allow list, dates shifted, UIDs replaced"
         clean.LongitudinalTemporalInformationModified = "MODIFIED"
