@@ -3,7 +3,8 @@
 Each pixel is spread over the bins of every angle by the exact footprint of its rectangle (the trapezoid
 that is its shadow), so that counts are conserved: a pixel that lies inside the field of view gives the sum 1
 over all bins and angles. The detector response is a Gaussian along the bins and along the slices. Forward
-and back projection are each other's adjoint to rounding.
+and back projection are each other's adjoint to rounding. The blur along the slices is done on the rays, which
+are far fewer than the pixels: it commutes with the projection.
 """
 
 from dataclasses import dataclass
@@ -52,6 +53,8 @@ class Projector:
         angles: projection angles over 180 degrees, a multiple of `subsets`.
         subsets: ordered subsets; subset s holds the angles s, s + subsets, ...
         bin_mm: width of a bin.
+        reach_mm: the bins reach this far from the middle of the plane; None is as far as the support does.
+            Chunks of one scan share it, so that they share the bins.
     """
 
     support: NDArray[np.bool_]
@@ -59,27 +62,28 @@ class Projector:
     angles: int
     subsets: int
     bin_mm: float
+    reach_mm: float | None = None
 
     @cached_property
     def bins(self) -> int:
         """Bins per angle: enough for the support's pixels at every angle, with room for the blur."""
         x, y = self._coordinates
-        reach = float(np.hypot(x, y).max()) + max(self.spacing_mm[:2])
-        return 2 * int(np.ceil(reach / self.bin_mm + 6))
+        reach = float(np.hypot(x, y).max()) if self.reach_mm is None else self.reach_mm
+        return 2 * int(np.ceil((reach + max(self.spacing_mm[:2])) / self.bin_mm + 6))
 
     @cached_property
     def _coordinates(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         i, j = np.nonzero(self.support)
-        x = (i - i.mean()) * self.spacing_mm[0]
-        y = (j - j.mean()) * self.spacing_mm[1]
+        x = (i - (self.support.shape[0] - 1) / 2) * self.spacing_mm[0]
+        y = (j - (self.support.shape[1] - 1) / 2) * self.spacing_mm[1]
         return x, y
 
     @cached_property
-    def _matrices(self) -> list[tuple[scipy.sparse.csr_array, scipy.sparse.csr_array]]:
-        """For each subset the matrix (angles/subsets * bins, pixels) and its transpose."""
+    def _matrices(self) -> list[scipy.sparse.csr_array]:
+        """For each subset the matrix from rays to pixels, (pixels, angles/subsets * bins)."""
         return [self._build(subset) for subset in range(self.subsets)]
 
-    def _build(self, subset: int) -> tuple[scipy.sparse.csr_array, scipy.sparse.csr_array]:
+    def _build(self, subset: int) -> scipy.sparse.csr_array:
         x, y = self._coordinates
         phi = np.arange(subset, self.angles, self.subsets) * np.pi / self.angles
         w1 = np.maximum(self.spacing_mm[0] * np.abs(np.cos(phi)), 1e-3)
@@ -99,26 +103,26 @@ class Projector:
                 columns[:, k, n] = k * self.bins + np.clip(first + n, 0, self.bins - 1)
                 weights[:, k, n] = (upto - below) / self.angles
                 below = upto
-        indptr = np.arange(x.size + 1, dtype=np.int64) * (phi.size * width)
-        transpose = scipy.sparse.csr_array(
+        indptr = np.arange(x.size + 1, dtype=np.int32) * np.int32(phi.size * width)
+        matrix = scipy.sparse.csr_array(
             (weights.ravel(), columns.ravel(), indptr), shape=(x.size, phi.size * self.bins)
         )
-        transpose.eliminate_zeros()
-        return transpose.T.tocsr(), transpose
+        matrix.eliminate_zeros()
+        return matrix
 
     def forward(self, image: Float, subset: int, fwhm_mm: float) -> Float:
         """Project `image` (pixels of the support, slices) to (angles/subsets, bins, slices)."""
-        blurred = gaussian_blur(image, fwhm_mm, self.spacing_mm[2], axis=1)
-        rays = self._matrices[subset][0] @ blurred
+        # The transpose of a CSR matrix is a CSC one: reads the image once, in order, and adds to few rays.
+        rays = gaussian_blur(self._matrices[subset].T @ image, fwhm_mm, self.spacing_mm[2], axis=1)
         views: Float = rays.reshape(self.angles // self.subsets, self.bins, -1)
         return gaussian_blur(views, fwhm_mm, self.bin_mm, axis=1)
 
     def back(self, views: Float, subset: int, fwhm_mm: float) -> Float:
         """The adjoint of `forward`: (angles/subsets, bins, slices) to (pixels of the support, slices)."""
         blurred = gaussian_blur(views, fwhm_mm, self.bin_mm, axis=1)
-        rays = blurred.reshape(-1, views.shape[2])
-        image = self._matrices[subset][1] @ rays
-        return gaussian_blur(image, fwhm_mm, self.spacing_mm[2], axis=1)
+        rays = gaussian_blur(blurred.reshape(-1, views.shape[2]), fwhm_mm, self.spacing_mm[2], axis=1)
+        image: Float = self._matrices[subset] @ rays
+        return image
 
     def flatten(self, volume: Float) -> Float:
         """The support's pixels of a volume (I, J, K): (pixels, K)."""
