@@ -18,6 +18,8 @@ from scipy.ndimage import gaussian_filter1d
 Float = NDArray[np.float32]
 
 FWHM_TO_SIGMA = 1 / np.sqrt(8 * np.log(2))
+#: Places within a bin that a pixel's shadow may begin at; the nearest is taken.
+_PLACES = 1024
 
 
 def gaussian_blur(array: Float, fwhm_mm: float, spacing_mm: float, axis: int) -> Float:
@@ -29,18 +31,21 @@ def gaussian_blur(array: Float, fwhm_mm: float, spacing_mm: float, axis: int) ->
     return out
 
 
-def _footprint_cdf(
-    s: NDArray[np.float64], half_sum: NDArray[np.float64], half_difference: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Integral up to s of the unit-area trapezoid centred at 0: the shadow of a rectangle."""
+def _footprints(w1: float, w2: float, bin_mm: float, width: int) -> Float:
+    """Shares of a pixel in `width` bins, by where its shadow begins in the first: (_PLACES, width).
+
+    The shadow of a rectangle is a trapezoid, the convolution of the shadows w1 and w2 of its sides.
+    """
+    half_sum, half_difference = (w1 + w2) / 2, abs(w1 - w2) / 2
+    begins = (np.arange(_PLACES) + 0.5) / _PLACES
+    edges = (np.arange(width + 1) - begins[:, None]) * bin_mm - half_sum
 
     def ramp(u: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.square(np.maximum(u, 0)) / 2
 
-    area = np.square(half_sum) - np.square(half_difference)  # = w1 w2
-    a, b = half_sum, half_difference
-    cdf: NDArray[np.float64] = (ramp(s + a) - ramp(s + b) - ramp(s - b) + ramp(s - a)) / area
-    return cdf
+    upto = ramp(edges + half_sum) - ramp(edges + half_difference)
+    upto += ramp(edges - half_sum) - ramp(edges - half_difference)
+    return (np.diff(upto, axis=1) / (w1 * w2)).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -88,21 +93,19 @@ class Projector:
         phi = np.arange(subset, self.angles, self.subsets) * np.pi / self.angles
         w1 = np.maximum(self.spacing_mm[0] * np.abs(np.cos(phi)), 1e-3)
         w2 = np.maximum(self.spacing_mm[1] * np.abs(np.sin(phi)), 1e-3)
-        half_sum, half_difference = (w1 + w2) / 2, np.abs(w1 - w2) / 2
         width = int(np.ceil((w1 + w2).max() / self.bin_mm)) + 1
-        first_edge = -self.bins * self.bin_mm / 2
         columns = np.empty((x.size, phi.size, width), np.int32)
         weights = np.empty((x.size, phi.size, width), np.float32)
         for k, angle in enumerate(phi):
-            s = x * np.cos(angle) + y * np.sin(angle)
-            first = np.floor((s - half_sum[k] - first_edge) / self.bin_mm).astype(np.int64)
-            below = _footprint_cdf(first_edge + first * self.bin_mm - s, half_sum[k], half_difference[k])
-            for n in range(width):
-                edge = first_edge + (first + n + 1) * self.bin_mm - s
-                upto = _footprint_cdf(edge, half_sum[k], half_difference[k])
-                columns[:, k, n] = k * self.bins + np.clip(first + n, 0, self.bins - 1)
-                weights[:, k, n] = (upto - below) / self.angles
-                below = upto
+            begins = (
+                x * np.cos(angle) + y * np.sin(angle) - (w1[k] + w2[k]) / 2
+            ) / self.bin_mm + self.bins / 2
+            first = np.floor(begins)
+            place = ((begins - first) * _PLACES).astype(np.int32)
+            shares = _footprints(w1[k], w2[k], self.bin_mm, width) / np.float32(self.angles)
+            at = first.astype(np.int32)[:, None] + np.arange(width, dtype=np.int32)
+            columns[:, k] = np.clip(at, 0, self.bins - 1) + k * self.bins
+            weights[:, k] = shares[place]
         indptr = np.arange(x.size + 1, dtype=np.int32) * np.int32(phi.size * width)
         matrix = scipy.sparse.csr_array(
             (weights.ravel(), columns.ravel(), indptr), shape=(x.size, phi.size * self.bins)
