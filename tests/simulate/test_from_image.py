@@ -16,7 +16,7 @@ from mapdiff.simulate.scanner import UEXPLORER
 from synthetic import smooth_body, volume_of
 
 LOW = Fraction(1, 20)
-SCANNER = replace(UEXPLORER, angles=32)
+SCANNER = replace(UEXPLORER, angles=32, subsets=8)
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ def paint_abdomen(frame: Frame) -> None:
     rng = frame.rng(30)
     u = frame.uptake
     cavity = _cavity(frame)
-    frame.add(cavity, "visceral_fat", fine=0.08, coarse=0.15)
+    frame.add(cavity, "visceral_fat", fine=0.22, coarse=0.25)
     muscle = frame.muscle_pattern()
     for side in SIDES:
         psoas = [

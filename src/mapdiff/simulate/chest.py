@@ -62,7 +62,9 @@ def paint_cavity(frame: Frame) -> None:
             out: Floats = hang * (1 + vessels)
             return out
 
-        frame.add(lung, "lungs", mu=float(rng.uniform(0.0026, 0.0031)), fine=0.1, coarse=0.1, pattern=pattern)
+        frame.add(
+            lung, "lungs", mu=float(rng.uniform(0.0026, 0.0031)), fine=0.2, coarse=0.15, pattern=pattern
+        )
     frame.anatomy.regions["lung"] = lungs
     blood = frame.suv("blood")
     for side in SIDES:

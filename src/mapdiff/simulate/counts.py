@@ -31,6 +31,19 @@ class Expectation:
     gain: float
     attenuation: list[Float]
 
+    @property
+    def prompts(self) -> list[Float]:
+        """Expected coincidences of all kinds."""
+        return [t + b for t, b in zip(self.trues, self.background, strict=True)]
+
+    def slices(self, wanted: slice) -> "Expectation":
+        """The expectation of some slices."""
+
+        def of(parts: list[Float]) -> list[Float]:
+            return [np.ascontiguousarray(views[:, :, wanted]) for views in parts]
+
+        return Expectation(of(self.trues), of(self.background), self.gain, of(self.attenuation))
+
 
 def expect(projector: Projector, scanner: Scanner, activity: Float, mu: Float, seconds: float) -> Expectation:
     """Expected full-dose counts.
@@ -53,7 +66,9 @@ def expect(projector: Projector, scanner: Scanner, activity: Float, mu: Float, s
         attenuation.append(factor)
         trues.append(gain * factor * projector.forward(image, subset, scanner.resolution_mm))
     scatter_ratio = scanner.scatter_fraction / (1 - scanner.scatter_fraction)
-    randoms = scanner.randoms_ratio * sum(float(t.sum()) for t in trues) / sum(t.size for t in trues)
+    # Randoms follow the singles, so each slice has its own; within it they are level over the field of view.
+    of_slice = sum(views.sum(axis=(0, 1)) for views in trues)
+    randoms = scanner.randoms_ratio * of_slice / (projector.angles * scanner.fov_mm / projector.bin_mm)
     for views in trues:
         sigma = SCATTER_SIGMA_MM / projector.bin_mm
         scatter = gaussian_filter1d(views, sigma, axis=1, mode="nearest", truncate=2.5)
@@ -63,28 +78,30 @@ def expect(projector: Projector, scanner: Scanner, activity: Float, mu: Float, s
 
 
 def draw_nested(
-    expectation: Expectation, doses: Sequence[Fraction], rng: np.random.Generator
+    expectation: Expectation, doses: Sequence[Fraction], seed: int, first_slice: int = 0
 ) -> dict[Fraction, list[NDArray[np.int32]]]:
     """Poisson counts at full dose and, for each lower dose, an exact binomial thinning of the next higher.
+
+    Every slice has its own generator, so that a scan has the same counts in whatever pieces it is simulated.
 
     Args:
         expectation: of the full dose.
         doses: from the highest to the lowest; the first need not be the full dose.
-        rng: the source of randomness.
+        seed: decides the counts, with a slice's number.
+        first_slice: number of the first slice.
 
     Returns:
         The counts of each dose, one array (angles, bins, slices) per subset.
     """
-    counts: dict[Fraction, list[NDArray[np.int32]]] = {}
-    above: Fraction | None = None
-    for dose in doses:
-        if above is None:
-            counts[dose] = [
-                rng.poisson(float(dose) * (t + b)).astype(np.int32)
-                for t, b in zip(expectation.trues, expectation.background, strict=True)
-            ]
-        else:
-            keep = float(dose / above)
-            counts[dose] = [rng.binomial(views, keep).astype(np.int32) for views in counts[above]]
-        above = dose
+    means = expectation.prompts
+    counts = {dose: [np.empty(views.shape, np.int32) for views in means] for dose in doses}
+    for k in range(means[0].shape[2]):
+        rng = np.random.default_rng([seed, first_slice + k])
+        mean = np.stack([views[:, :, k] for views in means])
+        drawn = rng.poisson(float(doses[0]) * mean)
+        for n, dose in enumerate(doses):
+            if n:
+                drawn = rng.binomial(drawn, float(dose / doses[n - 1]))
+            for subset, views in enumerate(counts[dose]):
+                views[:, :, k] = drawn[subset]
     return counts

@@ -125,7 +125,7 @@ class Frame:
             of = noise
             assert callable(of)
             seams = np.exp(-((of(24.0) / np.float32(0.14)) ** 2))
-            out: Floats = np.maximum(1 + spread * of(45.0) - np.float32(0.3) * seams, np.float32(0.2))
+            out: Floats = np.maximum(1 + spread * of(45.0) - np.float32(0.5) * seams, np.float32(0.2))
             return out
 
         return pattern

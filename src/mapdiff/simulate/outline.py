@@ -5,7 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from mapdiff.simulate.frame import SIDES, Frame
-from mapdiff.simulate.shapes import Ellipsoid, Shape, Stack, Tube, Union, rotation, volume_ml
+from mapdiff.simulate.shapes import Box, Ellipsoid, Inset, Shape, Stack, Tube, Union, rotation, volume_ml
+from mapdiff.simulate.uptake import MU_SOFT
+
+#: Thickness of the skin: 1.5 to 3 mm over most of the body (ICRP Publication 89).
+SKIN_MM = 2.2
 
 # z, centre y, half width, half depth of the trunk of a 175 cm adult of 68 kg.
 _TRUNK = (
@@ -189,15 +193,32 @@ def outline_litres(frame: Frame) -> float:
     return volume_ml(whole, 12.0) / 1000
 
 
+def _meet(one: Box, other: Box) -> bool:
+    return all(a[0] < b[1] and b[0] < a[1] for a, b in zip(one, other, strict=True))
+
+
 def paint_outline(frame: Frame) -> None:
     """Fat up to the skin, muscle in the cores."""
     muscle = frame.muscle_pattern()
-    for shape in outlines(frame):
-        frame.add(shape, "fat", outline=True, coarse=0.08)
+    surfaces = outlines(frame)
+    for shape in surfaces:
+        frame.add(shape, "fat", outline=True, fine=0.25, coarse=0.18)
+    for shape in surfaces:
+        # Where two parts of the body meet there is no skin between them.
+        others = tuple(o for o in surfaces if o is not shape and _meet(o.box, shape.box))
+        frame.add(
+            shape,
+            "skin",
+            mu=MU_SOFT,
+            fine=0.1,
+            coarse=0.15,
+            outside=(Inset(shape, SKIN_MM), *others),
+            detail_mm=2.0,
+        )
     wall = trunk(frame)[1]
     cores: list[Shape] = [wall, *(core for _, core in legs(frame)), *(core for _, core in arms(frame))]
     for core in cores:
-        frame.add(core, "muscle", pattern=muscle, coarse=0.04)
+        frame.add(core, "muscle", pattern=muscle, fine=0.2, coarse=0.12)
     for breast in breasts(frame):
         gland = Ellipsoid(
             (breast.centre[0], breast.centre[1] + 3, breast.centre[2]),

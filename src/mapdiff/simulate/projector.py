@@ -3,7 +3,8 @@
 Each pixel is spread over the bins of every angle by the exact footprint of its rectangle (the trapezoid
 that is its shadow), so that counts are conserved: a pixel that lies inside the field of view gives the sum 1
 over all bins and angles. The detector response is a Gaussian along the bins and along the slices. Forward
-and back projection are each other's adjoint to rounding.
+and back projection are each other's adjoint to rounding. The blur along the slices is done on the rays, which
+are far fewer than the pixels: it commutes with the projection.
 """
 
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from scipy.ndimage import gaussian_filter1d
 Float = NDArray[np.float32]
 
 FWHM_TO_SIGMA = 1 / np.sqrt(8 * np.log(2))
+#: Places within a bin that a pixel's shadow may begin at; the nearest is taken.
+_PLACES = 1024
 
 
 def gaussian_blur(array: Float, fwhm_mm: float, spacing_mm: float, axis: int) -> Float:
@@ -28,18 +31,21 @@ def gaussian_blur(array: Float, fwhm_mm: float, spacing_mm: float, axis: int) ->
     return out
 
 
-def _footprint_cdf(
-    s: NDArray[np.float64], half_sum: NDArray[np.float64], half_difference: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Integral up to s of the unit-area trapezoid centred at 0: the shadow of a rectangle."""
+def _footprints(w1: float, w2: float, bin_mm: float, width: int) -> Float:
+    """Shares of a pixel in `width` bins, by where its shadow begins in the first: (_PLACES, width).
+
+    The shadow of a rectangle is a trapezoid, the convolution of the shadows w1 and w2 of its sides.
+    """
+    half_sum, half_difference = (w1 + w2) / 2, abs(w1 - w2) / 2
+    begins = (np.arange(_PLACES) + 0.5) / _PLACES
+    edges = (np.arange(width + 1) - begins[:, None]) * bin_mm - half_sum
 
     def ramp(u: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.square(np.maximum(u, 0)) / 2
 
-    area = np.square(half_sum) - np.square(half_difference)  # = w1 w2
-    a, b = half_sum, half_difference
-    cdf: NDArray[np.float64] = (ramp(s + a) - ramp(s + b) - ramp(s - b) + ramp(s - a)) / area
-    return cdf
+    upto = ramp(edges + half_sum) - ramp(edges + half_difference)
+    upto += ramp(edges - half_sum) - ramp(edges - half_difference)
+    return (np.diff(upto, axis=1) / (w1 * w2)).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,8 @@ class Projector:
         angles: projection angles over 180 degrees, a multiple of `subsets`.
         subsets: ordered subsets; subset s holds the angles s, s + subsets, ...
         bin_mm: width of a bin.
+        reach_mm: the bins reach this far from the middle of the plane; None is as far as the support does.
+            Chunks of one scan share it, so that they share the bins.
     """
 
     support: NDArray[np.bool_]
@@ -59,66 +67,65 @@ class Projector:
     angles: int
     subsets: int
     bin_mm: float
+    reach_mm: float | None = None
 
     @cached_property
     def bins(self) -> int:
         """Bins per angle: enough for the support's pixels at every angle, with room for the blur."""
         x, y = self._coordinates
-        reach = float(np.hypot(x, y).max()) + max(self.spacing_mm[:2])
-        return 2 * int(np.ceil(reach / self.bin_mm + 6))
+        reach = float(np.hypot(x, y).max()) if self.reach_mm is None else self.reach_mm
+        return 2 * int(np.ceil((reach + max(self.spacing_mm[:2])) / self.bin_mm + 6))
 
     @cached_property
     def _coordinates(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         i, j = np.nonzero(self.support)
-        x = (i - i.mean()) * self.spacing_mm[0]
-        y = (j - j.mean()) * self.spacing_mm[1]
+        x = (i - (self.support.shape[0] - 1) / 2) * self.spacing_mm[0]
+        y = (j - (self.support.shape[1] - 1) / 2) * self.spacing_mm[1]
         return x, y
 
     @cached_property
-    def _matrices(self) -> list[tuple[scipy.sparse.csr_array, scipy.sparse.csr_array]]:
-        """For each subset the matrix (angles/subsets * bins, pixels) and its transpose."""
+    def _matrices(self) -> list[scipy.sparse.csr_array]:
+        """For each subset the matrix from rays to pixels, (pixels, angles/subsets * bins)."""
         return [self._build(subset) for subset in range(self.subsets)]
 
-    def _build(self, subset: int) -> tuple[scipy.sparse.csr_array, scipy.sparse.csr_array]:
+    def _build(self, subset: int) -> scipy.sparse.csr_array:
         x, y = self._coordinates
         phi = np.arange(subset, self.angles, self.subsets) * np.pi / self.angles
         w1 = np.maximum(self.spacing_mm[0] * np.abs(np.cos(phi)), 1e-3)
         w2 = np.maximum(self.spacing_mm[1] * np.abs(np.sin(phi)), 1e-3)
-        half_sum, half_difference = (w1 + w2) / 2, np.abs(w1 - w2) / 2
         width = int(np.ceil((w1 + w2).max() / self.bin_mm)) + 1
-        first_edge = -self.bins * self.bin_mm / 2
         columns = np.empty((x.size, phi.size, width), np.int32)
         weights = np.empty((x.size, phi.size, width), np.float32)
         for k, angle in enumerate(phi):
-            s = x * np.cos(angle) + y * np.sin(angle)
-            first = np.floor((s - half_sum[k] - first_edge) / self.bin_mm).astype(np.int64)
-            below = _footprint_cdf(first_edge + first * self.bin_mm - s, half_sum[k], half_difference[k])
-            for n in range(width):
-                edge = first_edge + (first + n + 1) * self.bin_mm - s
-                upto = _footprint_cdf(edge, half_sum[k], half_difference[k])
-                columns[:, k, n] = k * self.bins + np.clip(first + n, 0, self.bins - 1)
-                weights[:, k, n] = (upto - below) / self.angles
-                below = upto
-        indptr = np.arange(x.size + 1, dtype=np.int64) * (phi.size * width)
-        transpose = scipy.sparse.csr_array(
+            begins = (
+                x * np.cos(angle) + y * np.sin(angle) - (w1[k] + w2[k]) / 2
+            ) / self.bin_mm + self.bins / 2
+            first = np.floor(begins)
+            place = ((begins - first) * _PLACES).astype(np.int32)
+            shares = _footprints(w1[k], w2[k], self.bin_mm, width) / np.float32(self.angles)
+            at = first.astype(np.int32)[:, None] + np.arange(width, dtype=np.int32)
+            columns[:, k] = np.clip(at, 0, self.bins - 1) + k * self.bins
+            weights[:, k] = shares[place]
+        indptr = np.arange(x.size + 1, dtype=np.int32) * np.int32(phi.size * width)
+        matrix = scipy.sparse.csr_array(
             (weights.ravel(), columns.ravel(), indptr), shape=(x.size, phi.size * self.bins)
         )
-        transpose.eliminate_zeros()
-        return transpose.T.tocsr(), transpose
+        matrix.eliminate_zeros()
+        return matrix
 
     def forward(self, image: Float, subset: int, fwhm_mm: float) -> Float:
         """Project `image` (pixels of the support, slices) to (angles/subsets, bins, slices)."""
-        blurred = gaussian_blur(image, fwhm_mm, self.spacing_mm[2], axis=1)
-        rays = self._matrices[subset][0] @ blurred
+        # The transpose of a CSR matrix is a CSC one: reads the image once, in order, and adds to few rays.
+        rays = gaussian_blur(self._matrices[subset].T @ image, fwhm_mm, self.spacing_mm[2], axis=1)
         views: Float = rays.reshape(self.angles // self.subsets, self.bins, -1)
         return gaussian_blur(views, fwhm_mm, self.bin_mm, axis=1)
 
     def back(self, views: Float, subset: int, fwhm_mm: float) -> Float:
         """The adjoint of `forward`: (angles/subsets, bins, slices) to (pixels of the support, slices)."""
         blurred = gaussian_blur(views, fwhm_mm, self.bin_mm, axis=1)
-        rays = blurred.reshape(-1, views.shape[2])
-        image = self._matrices[subset][1] @ rays
-        return gaussian_blur(image, fwhm_mm, self.spacing_mm[2], axis=1)
+        rays = gaussian_blur(blurred.reshape(-1, views.shape[2]), fwhm_mm, self.spacing_mm[2], axis=1)
+        image: Float = self._matrices[subset] @ rays
+        return image
 
     def flatten(self, volume: Float) -> Float:
         """The support's pixels of a volume (I, J, K): (pixels, K)."""

@@ -261,6 +261,24 @@ class Union:
 
 
 @dataclass(frozen=True)
+class Inset:
+    """A shape whose surface is moved inwards by a depth."""
+
+    shape: Shape
+    depth_mm: float
+
+    @property
+    def box(self) -> Box:
+        """Bounds of the shape itself, which hold the inset."""
+        return self.shape.box
+
+    def distance(self, x: Floats, y: Floats, z: Floats) -> Floats:
+        """The shape's distance and the depth."""
+        out: Floats = self.shape.distance(x, y, z) + np.float32(self.depth_mm)
+        return out
+
+
+@dataclass(frozen=True)
 class Scaled:
     """A shape grown or shrunk about a point."""
 

@@ -27,7 +27,7 @@ ORGANS: dict[str, int] = {
             "liver", "gallbladder", "spleen", "stomach", "pancreas", "adrenals", "kidneys",
             "urine", "bowel", "bladder", "visceral_fat", "brain", "brain_white", "csf",
             "spinal_cord", "eyes", "glands", "tonsils", "thyroid", "breast", "uterus", "testes",
-            "prostate", "brown_fat", "mucosa",
+            "prostate", "brown_fat", "mucosa", "skin",
         ],
         start=1,
     )
@@ -43,6 +43,7 @@ MU_WATER = 0.0096
 TABLE: dict[str, tuple[float, float]] = {
     "fat": (0.25, 0.20),
     "visceral_fat": (0.42, 0.20),
+    "skin": (0.70, 0.20),
     "muscle": (0.68, 0.16),
     "bone": (0.55, 0.20),
     "marrow": (1.65, 0.22),
