@@ -101,10 +101,6 @@ UEXPLORER = Scanner(
 PRESETS = {scanner.name: scanner for scanner in (QUADRA, UEXPLORER)}
 #: Besides the presets: a different scanner for every subject, for training (see `draw_scanner`).
 VARIED = "varied"
-#: What they vary round: a Quadra whose reconstruction has converged less.
-_VARIED_FROM = replace(QUADRA, angles=128, subsets=8)
-
-
 def scanner_named(name: str) -> Scanner:
     """The preset of that name.
 
@@ -120,21 +116,24 @@ def draw_scanner(rng: np.random.Generator) -> Scanner:
     """A scanner that no preset is, for a model that must serve scanners it never saw.
 
     Varies round the Quadra what differs between scanners and between the protocols of one: counts from a
-    sixth to three times (short bed positions, small rings), resolution 3 to 6.5 mm, iterations, resolution
-    model, and in two of three a filter of up to 7 mm.
+    sixth to three times (short bed positions, small rings), resolution 3 to 6.5 mm, how far the
+    reconstruction has converged, resolution model, and in every other one a filter of up to 7 mm.
     """
     resolution = rng.uniform(3.0, 6.5)
+    subsets = int(rng.choice([8, 20]))
     return replace(
-        _VARIED_FROM,
+        QUADRA,
         name=VARIED,
         manufacturer="",
         model="",
-        effective_gain=1.1,
+        # A reconstruction that has converged less shows less of the noise; both then span the same levels.
+        effective_gain=QUADRA.effective_gain * (1.0 if subsets == 20 else 0.35),
         sensitivity_cps_per_bq=QUADRA.sensitivity_cps_per_bq * 3.0 ** rng.uniform(-1.6, 1),
         resolution_mm=float(resolution),
         scatter_fraction=float(rng.uniform(0.3, 0.42)),
         randoms_ratio=float(rng.uniform(0.2, 1.2)),
+        subsets=subsets,
         iterations=int(rng.integers(2, 5)),
-        psf_mm=float(resolution * rng.uniform(0.7, 1.0)) if rng.random() < 0.5 else 0.0,
-        filter_mm=float(rng.uniform(0.0, 7.0)) if rng.random() < 0.67 else 0.0,
+        psf_mm=float(resolution * rng.uniform(0.7, 1.0)) if rng.random() < 0.6 else 0.0,
+        filter_mm=float(rng.uniform(0.0, 7.0)) if rng.random() < 0.5 else 0.0,
     )
