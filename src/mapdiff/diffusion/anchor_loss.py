@@ -44,8 +44,11 @@ def error_weight(u: Tensor, spacing_mm: Tensor) -> Tensor:
 
 
 def level_weight(level_u: Tensor) -> Tensor:
-    """Weights of the patches of a batch, (B,): without them the lowest doses would drown the others."""
-    return (0.3 + LEVEL_FLOOR) / (level_u + LEVEL_FLOOR)
+    """Weights of the patches of a batch, (B,): one over the squared error to expect, so that all levels count.
+
+    Without them the lowest doses would drown the others. A level of 0.3 has the weight 1.
+    """
+    return (0.3**2 + LEVEL_FLOOR**2) / (level_u.square() + LEVEL_FLOOR**2)
 
 
 def weighted_square(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
