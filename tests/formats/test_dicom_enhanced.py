@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from small_series import make_headers
 
@@ -181,4 +183,16 @@ def test_each_frame_is_corrected_by_its_own_time(tmp_path: Path, series: Make, t
 def test_frames_without_times_of_their_own_are_no_guess(tmp_path: Path) -> None:
     scan = mapdiff.read(enhanced(tmp_path / "enhanced.dcm", not_corrected))
     with pytest.raises(UnitError, match="0008,0032"):
+        scan.to("SUV")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("told", ["", "abc", "-1", "nan", "1\\2"])
+def test_a_duration_that_is_none_costs_no_more_than_the_suv(tmp_path: Path, told: str) -> None:
+    def garbled(group: Dataset, k: int) -> None:
+        tag = tag_for_keyword("FrameAcquisitionDuration")
+        group.FrameContentSequence[0][tag] = DataElement(tag, "LO", told)
+
+    scan = mapdiff.read(enhanced(tmp_path / "enhanced.dcm", not_corrected, garbled))
+    with pytest.raises(UnitError, match=r"0008,0032|0018,1242"):
         scan.to("SUV")

@@ -111,7 +111,8 @@ def _frame(common: Dataset, shared: Dataset, group: Dataset, index: int, path: P
     _set_frame_times(frame, macro("FrameContentSequence"))
     kind = macro("PETFrameTypeSequence")
     if kind is not None and "FrameType" in kind:
-        frame.ImageType = list(kind.FrameType)[:3]
+        told = kind.FrameType
+        frame.ImageType = [told] if isinstance(told, str) else list(told or ())[:3]
     return frame
 
 
@@ -120,11 +121,12 @@ def _set_frame_times(frame: Dataset, content: Dataset | None) -> None:
 
     FrameReferenceDateTime is the frame's mean count; the classic header has the start of its acquisition.
     """
-    if content is not None and content.get("FrameAcquisitionDuration"):
-        frame.ActualFrameDuration = int(float(content.FrameAcquisitionDuration))
+    content = content or Dataset()
+    lasted = number(content, "FrameAcquisitionDuration")
+    if lasted is not None and lasted > 0:
+        frame.ActualFrameDuration = int(lasted)
     if frame.get("DecayCorrection") != "NONE":
         return
-    content = content or Dataset()
     began = parse_datetime(text(content, "FrameAcquisitionDateTime"))
     mean = parse_datetime(text(content, "FrameReferenceDateTime"))
     duration = number(frame, "ActualFrameDuration")
