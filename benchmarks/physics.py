@@ -1,4 +1,4 @@
-"""The simulator's physics, measured: organ means, variance by dose, correlation of the noise; tables into the docs.
+"""The simulator's physics, measured: organ means, variance by dose, correlation of the noise.
 
     python benchmarks/physics.py
 
@@ -70,7 +70,9 @@ def cylinder(step: float, slices: int, radius_mm: float = 100.0) -> tuple[Floats
     return np.where(disc, np.float32(BQML_PER_SUV), 0), np.where(disc, np.float32(0.0096), 0), inner
 
 
-def repeats(scanner: Scanner, step: float, slices: int, count: int, doses=DOSES) -> tuple[Repeats, NDArray[np.bool_]]:
+def repeats(
+    scanner: Scanner, step: float, slices: int, count: int, doses=DOSES
+) -> tuple[Repeats, NDArray[np.bool_]]:
     """Scans of the cylinder that differ in their counts alone."""
     activity, mu, inner = cylinder(step, slices)
     images: Repeats = {dose: [] for dose in doses}
@@ -98,14 +100,16 @@ def exponent(by_dose: dict[Fraction, float], down_to: Fraction) -> float:
 
 
 def autocorrelation(images: list[Floats], inner: NDArray[np.bool_], axis: int, lags: int) -> list[float]:
-    """Correlation of the noise (image less the mean of the repeats) with itself, `lags` voxels along an axis."""
+    """Correlation of the noise, image less the repeats' mean, with itself 0 to `lags` voxels on an axis."""
     mean = np.mean(images, axis=0)
     found = []
     for lag in range(lags + 1):
         a = tuple(slice(None, -lag or None) if n == axis else slice(None) for n in range(3))
         b = tuple(slice(lag, None) if n == axis else slice(None) for n in range(3))
         both = inner[a] & inner[b]
-        found.append(float(np.mean([((image - mean)[a] * (image - mean)[b])[both].mean() for image in images])))
+        found.append(
+            float(np.mean([((image - mean)[a] * (image - mean)[b])[both].mean() for image in images]))
+        )
     return [value / found[0] for value in found]
 
 
