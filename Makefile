@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow test-all lint format bench docs clean
+.PHONY: demo test test-slow test-all lint format bench bench-simulation docs clean
 
 .venv/installed: pyproject.toml constraints.txt
 	test -d .venv || $(PYTHON) -m venv .venv
@@ -36,9 +36,16 @@ format: .venv/installed
 bench: .venv/installed
 	$(BIN)/python benchmarks/shipped.py --shared ../shared/data --work runs/bench
 
+# The simulator beside the real scanners: noise (an hour; goes on where it stopped), physics, speed.
+bench-simulation: .venv/installed
+	$(BIN)/python benchmarks/noise.py --shared ../shared/data --work runs/noise
+	$(BIN)/python benchmarks/physics.py
+	$(BIN)/python benchmarks/simulation_speed.py --work runs/speed
+
 # Pictures of the docs.
 docs: demo
 	cp demo/picture.png docs/images/demo.png
+	$(BIN)/python docs/bodies.py --work runs/bodies
 
 clean:
 	rm -rf .venv build dist demo

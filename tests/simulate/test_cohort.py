@@ -77,10 +77,23 @@ def test_every_subject_is_whole(cohort):
             errors.append(float(np.abs(scan.array - truth.array).sum() / truth.array.sum()))
             sidecar = json.loads((paths[dose].parent / (paths[dose].name[:-7] + ".json")).read_text())
             assert sidecar["DoseReductionFactor"] == pytest.approx(float(1 / dose))
+            assert sidecar["ReconMethodName"] == "OSEM2DPSF" and sidecar["TracerRadionuclide"] == "F18"
+            assert len(sidecar["ReconMethodParameterLabels"]) == len(sidecar["ReconMethodParameterValues"])
+            assert sidecar["InjectedRadioactivityUnits"] == "MBq" and sidecar["FrameDuration"] == [600.0]
         assert errors == sorted(errors)  # ever noisier
         assert 0.3 < np.median(full.to("SUV").array[truth.array > truth.array.mean()]) < 6
         for kind in ("activity", "mumap", "organs", "lesions"):
             assert nibabel.load(truth_path(subject, subject.name, kind)).shape == full.shape
+
+
+def test_the_manifest_tells_all_that_was_drawn(cohort):
+    for number, subject in enumerate(subjects(cohort), 1):
+        facts = json.loads((subject / "subject.json").read_text())
+        assert facts["seed"] == [PLAN.seed, number] and facts["scanner"]["name"] == "uexplorer"
+        assert {"effective_gain", "psf_mm", "randoms_ratio", "subsets"} <= facts["scanner"].keys()
+        assert facts["person"]["weight_kg"] > 30 and facts["uptake"]["suv"]["liver"] > 0
+        assert facts["scan_s"] == 600 and isinstance(facts["anatomy_seed"], int)
+        assert all({"site", "diameter_mm", "suv"} <= lesion.keys() for lesion in facts["lesions"])
 
 
 def test_subjects_differ(cohort):

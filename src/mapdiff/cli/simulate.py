@@ -69,7 +69,12 @@ def simulate(
     def told(name: str, made: bool) -> None:
         print(f"{name} {'made' if made else 'was there'} ({int(name[4:])} of {subjects})", file=sys.stderr)
 
-    (simulate_cohort if layout == "bids" else simulate_tree)(plan, output, told)
+    def scanned(done: int, of: int) -> None:
+        print(
+            f"{done} of {of} slices", file=sys.stderr, end="\r" if sys.stderr.isatty() else "\n", flush=True
+        )
+
+    (simulate_cohort if layout == "bids" else simulate_tree)(plan, output, told, scanned)
     print(output)
 
 

@@ -1,6 +1,7 @@
 """The noise figure that the UDPET cohort was described with (KUL-recon-lab/2025_ud_pet_kul, data_stats.csv).
 
-For v = log(1 + SUV) on voxels of 1.65 mm, and G = v smoothed by a Gaussian of sigma 2 voxels: the sum of
+The SUV is resampled to voxels of 1.65 mm by linear interpolation, as that repository does before it takes the
+logarithm. For v = log(1 + SUV) there, and G = v smoothed by a Gaussian of sigma 2 voxels: the sum of
 |v - G| over all voxels divided by the number of voxels with G > 0.1. It holds edges and textures as well as
 noise: at full dose it is mostly structure.
 """
@@ -79,7 +80,7 @@ def noise_sums(
     """
     if suv.shape != body.shape:
         raise InputError(f"a body of shape {body.shape} does not fit an image of {suv.shape}")
-    v = resampled(np.log1p(np.maximum(suv, 0)).astype(np.float32), spacing)
+    v = np.log1p(resampled(np.maximum(suv, 0).astype(np.float32), spacing))
     where = resampled(body.astype(np.float32), spacing) >= 0.5
     smooth = gaussian_filter(v, SIGMA, mode="nearest")
     ends = round(ends_mm / VOXEL_MM)

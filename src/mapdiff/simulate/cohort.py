@@ -19,6 +19,7 @@ from mapdiff.simulate.from_image import lower_dose
 from mapdiff.simulate.phantom import draw_body, draw_subject
 from mapdiff.simulate.scan import simulate_scan
 from mapdiff.simulate.scanner import VARIED, Scanner, draw_scanner, scanner_named
+from mapdiff.simulate.space import check_space
 from mapdiff.volume import Acquisition, Array, Volume
 
 F18_HALF_LIFE_S = 6586.2  # 109.77 min, National Nuclear Data Center
@@ -76,13 +77,51 @@ def _drawn_spacing(rng: np.random.Generator) -> tuple[float, float, float]:
     return in_plane, in_plane, axial
 
 
+def _reconstruction_fields(scanner: Scanner, spacing_mm: tuple[float, float, float]) -> dict[str, Any]:
+    """BIDS-PET fields that say how an image was made."""
+    return {
+        "AcquisitionMode": "list mode",
+        "AttenuationCorrection": "true attenuation map of the simulated body",
+        "ScatterFraction": 100 * scanner.scatter_fraction,
+        "ReconMethodName": "OSEM2D" + ("PSF" if scanner.psf_mm else ""),
+        "ReconMethodParameterLabels": ["subsets", "iterations", "psf_fwhm"],
+        "ReconMethodParameterUnits": ["none", "none", "mm"],
+        "ReconMethodParameterValues": [scanner.subsets, scanner.iterations, scanner.psf_mm],
+        "ReconFilterType": "Gaussian" if scanner.filter_mm else "none",
+        "ReconFilterSize": scanner.filter_mm,
+        "SliceThickness": spacing_mm[2],
+    }
+
+
 def _whole_slices(scanner: Scanner, spacing_mm: tuple[float, float, float], height_mm: float) -> int:
     fov = min(AXIAL_FOV_MM[scanner.name], height_mm)
     return round(fov / spacing_mm[2])
 
 
-def simulate_subject(plan: CohortPlan, number: int, name: str, folder: Path) -> dict[str, Any]:
-    """Simulate the subject called `name` into `folder`; return the facts that are written beside it."""
+def bytes_per_subject(plan: CohortPlan) -> int:
+    """About what a subject takes on disk: voxels and doses, less what the empty air round a body saves.
+
+    Measured: a third of a native field of view is body and margin, and its noise hardly packs.
+    """
+    scanner = scanner_named("quadra") if plan.scanner == VARIED else scanner_named(plan.scanner)
+    spacing = plan.spacing_mm or scanner.spacing_mm
+    whole = _whole_slices(scanner, spacing, 2000.0)
+    slices = whole if plan.slab is None else min(plan.slab, whole)
+    plane = np.prod([scanner.matrix[a] * scanner.spacing_mm[a] / spacing[a] for a in range(2)])
+    return int(plane * slices * 4 * (len(plan.doses) + 2) / 3)
+
+
+def simulate_subject(
+    plan: CohortPlan,
+    number: int,
+    name: str,
+    folder: Path,
+    on_slices: Callable[[int, int], None] = lambda done, of: None,
+) -> dict[str, Any]:
+    """Simulate the subject called `name` into `folder`; return the facts that are written beside it.
+
+    `on_slices` is called with how many slices of how many are reconstructed at all doses.
+    """
     rng = np.random.default_rng([plan.seed, number])
     scanner = draw_scanner(rng) if plan.scanner == VARIED else scanner_named(plan.scanner)
     if plan.spacing_mm is not None:
@@ -111,13 +150,16 @@ def simulate_subject(plan: CohortPlan, number: int, name: str, folder: Path) -> 
     if rescanned:
         first = simulate_scan(activity, rasters.mu, spacing, draw_scanner(rng), SCAN_SECONDS, (FULL,), rng)
         activity = first.doses[FULL]
-    scan = simulate_scan(activity, rasters.mu, spacing, scanner, SCAN_SECONDS, plan.doses, rng)
+    scan = simulate_scan(activity, rasters.mu, spacing, scanner, SCAN_SECONDS, plan.doses, rng, on_slices)
 
     affine = np.diag([*spacing, 1.0])
     affine[:3, 3] = [-s * (n - 1) / 2 for s, n in zip(spacing, (*in_plane, slices), strict=True)]
     affine[2, 3] += centre[2]
     acquisition = Acquisition(
         tracer="FDG",
+        nuclide="F18",
+        height_m=subject.height_cm / 100,
+        sex=subject.sex,
         half_life_s=F18_HALF_LIFE_S,
         injected_activity_bq=subject.injected_activity_bq,
         uptake_s=subject.uptake_s,
@@ -135,7 +177,11 @@ def simulate_subject(plan: CohortPlan, number: int, name: str, folder: Path) -> 
         write_image(
             volume(image),
             dose_path(folder, name, dose),
-            {"DoseReductionFactor": float(1 / dose), "SimulatedPrompts": scan.prompts[dose]},
+            {
+                **_reconstruction_fields(scanner, spacing),
+                "DoseReductionFactor": float(1 / dose),
+                "SimulatedPrompts": scan.prompts[dose],
+            },
         )
     write_image(volume(activity), truth_path(folder, name, "activity"))
     write_image(volume(scan.noise_free), truth_path(folder, name, "noisefree"))
@@ -150,6 +196,13 @@ def simulate_subject(plan: CohortPlan, number: int, name: str, folder: Path) -> 
         "spacing_mm": spacing,
         "shape": [*in_plane, slices],
         "person": asdict(subject),
+        "uptake": asdict(body.uptake),
+        "anatomy_seed": body.seed,
+        "lesions": [
+            {key: value for key, value in vars(lesion).items() if key != "part"} for lesion in body.lesions
+        ],
+        "scan_s": SCAN_SECONDS,
+        "half_life_s": F18_HALF_LIFE_S,
         "doses": [dose_label(dose) for dose in plan.doses],
         "prompts": {dose_label(dose): n for dose, n in scan.prompts.items()},
         "mapdiff": __version__,
@@ -172,7 +225,10 @@ def plan_facts(plan: CohortPlan) -> dict[str, Any]:
 
 
 def simulate_cohort(
-    plan: CohortPlan, folder: Path, on_subject: Callable[[str, bool], None] = lambda name, made: None
+    plan: CohortPlan,
+    folder: Path,
+    on_subject: Callable[[str, bool], None] = lambda name, made: None,
+    on_slices: Callable[[int, int], None] = lambda done, of: None,
 ) -> Sequence[Path]:
     """Write a cohort; subjects that are there already, from the same plan, are kept.
 
@@ -180,10 +236,14 @@ def simulate_cohort(
         plan: what to simulate.
         folder: the cohort's folder.
         on_subject: called with each subject's name and whether it was made now.
+        on_slices: called within a subject, with how many slices of how many are done.
 
     Raises:
-        InputError: the folder holds something else, or a cohort of another plan.
+        InputError: the folder holds something else, or a cohort of another plan, or the disk is too small.
     """
+    names = [f"sub-{number:03d}" for number in range(1, plan.subjects + 1)]
+    missing = sum(not (folder / name / SUBJECT_FILE).exists() for name in names)
+    check_space(folder, missing * bytes_per_subject(plan))
     facts = json.loads(json.dumps(plan_facts(plan)))
     marker = folder / COHORT_FILE
     if marker.exists():
@@ -200,13 +260,13 @@ def simulate_cohort(
         with written_aside(marker) as aside:
             aside.write_text(json.dumps({**facts, "mapdiff": __version__}, indent=1))
     done = []
-    for number in range(1, plan.subjects + 1):
-        target = folder / f"sub-{number:03d}"
+    for number, name in enumerate(names, 1):
+        target = folder / name
         made = not (target / SUBJECT_FILE).exists()
         if made:
             with written_aside(target) as aside:
                 aside.mkdir()
-                simulate_subject(plan, number, target.name, aside)
+                simulate_subject(plan, number, name, aside, on_slices)
         done.append(target)
         on_subject(target.name, made)
     return done
@@ -243,7 +303,12 @@ def simulate_from_image(
     with written_aside(folder) as aside:
         subject = aside / name
         for dose, volume in result.doses.items():
-            extra = {"DoseReductionFactor": float(1 / dose), "SimulatedPrompts": result.prompts[dose]}
+            extra = {
+                **_reconstruction_fields(preset, (volume.spacing[0], volume.spacing[1], volume.spacing[2])),
+                "AttenuationCorrection": "the body in the image as water",
+                "DoseReductionFactor": float(1 / dose),
+                "SimulatedPrompts": result.prompts[dose],
+            }
             write_image(volume, dose_path(subject, name, dose), extra)
         write_image(result.noise_free, truth_path(subject, name, "noisefree"))
         facts = {

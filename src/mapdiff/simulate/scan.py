@@ -152,7 +152,7 @@ def simulate_scan(
     seconds: float,
     doses: Sequence[Fraction],
     rng: np.random.Generator,
-    on_chunk: Callable[[int, int], None] = lambda done, of: None,
+    on_slices: Callable[[int, int], None] = lambda done, of: None,
 ) -> MultiDoseScan:
     """Project, count, thin and reconstruct.
 
@@ -164,7 +164,7 @@ def simulate_scan(
         seconds: length of the scan at full dose.
         doses: from the highest to the lowest.
         rng: the source of randomness; the same state gives the same counts.
-        on_chunk: called as each chunk of slices is done, with how many are and how many there are.
+        on_slices: called as each chunk of slices is done, with how many are done and how many there are.
 
     Returns:
         The reconstructions, on the grid of `activity`.
@@ -189,7 +189,7 @@ def simulate_scan(
         for n, found in enumerate(pool.map(scan.run, chunks), 1):
             for dose in doses:
                 prompts[dose] += found[dose]
-            on_chunk(n, count)
+            on_slices(edges[n], shape[2])
     noise_free = np.zeros(shape, np.float32)
     noise_free[box] = targets.pop(None)
     return MultiDoseScan(Placed(shape, box, {dose: targets[dose] for dose in doses}), noise_free, prompts)

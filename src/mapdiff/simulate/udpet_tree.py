@@ -17,7 +17,8 @@ from mapdiff.errors import InputError
 from mapdiff.formats import read
 from mapdiff.formats.dicom_series import new_study, series_of, write_series
 from mapdiff.formats.udpet import QUADRA, UEXPLORER, folder_of_dose
-from mapdiff.simulate.cohort import CohortPlan, plan_facts, simulate_subject
+from mapdiff.simulate.cohort import CohortPlan, bytes_per_subject, plan_facts, simulate_subject
+from mapdiff.simulate.space import check_space
 from mapdiff.volume import Volume
 
 #: Hidden, so that nothing that reads such a tree sees it: the plan, by which a stopped run goes on.
@@ -48,7 +49,10 @@ def _began(number: int) -> datetime:
 
 
 def simulate_tree(
-    plan: CohortPlan, folder: Path, on_subject: Callable[[str, bool], None] = lambda name, made: None
+    plan: CohortPlan,
+    folder: Path,
+    on_subject: Callable[[str, bool], None] = lambda name, made: None,
+    on_slices: Callable[[int, int], None] = lambda done, of: None,
 ) -> Sequence[Path]:
     """Simulate a cohort as DICOM series in the real cohort's tree; subjects that are there are kept.
 
@@ -59,14 +63,18 @@ def simulate_tree(
         plan: what to simulate, for the quadra or the uexplorer.
         folder: top of the tree.
         on_subject: called with each subject's name and whether it was made now.
+        on_slices: called within a subject, with how many slices of how many are done.
 
     Returns:
         The subjects' folders.
 
     Raises:
-        InputError: the scanner has no such tree, or the folder holds something else.
+        InputError: the scanner has no such tree, the folder holds something else, or the disk is too small.
     """
     targets = [folder / subject_folder(plan.scanner, number) for number in range(1, plan.subjects + 1)]
+    # A DICOM slice has 2 bytes a voxel, air and all, where the packed image has about a third of 4.
+    missing = sum(not target.exists() for target in targets)
+    check_space(folder, round(1.5 * missing * bytes_per_subject(plan)))
     facts = json.loads(json.dumps(plan_facts(plan)))
     marker = folder / MARKER
     if marker.exists():
@@ -81,19 +89,21 @@ def simulate_tree(
         made = not target.exists()
         if made:
             with written_aside(target) as aside:
-                _write_subject(plan, number, aside)
+                _write_subject(plan, number, aside, on_slices)
         on_subject(f"sub-{number:03d}", made)
     return targets
 
 
-def _write_subject(plan: CohortPlan, number: int, target: Path) -> None:
+def _write_subject(
+    plan: CohortPlan, number: int, target: Path, on_slices: Callable[[int, int], None]
+) -> None:
     name = f"sub-{number:03d}"
     study = new_study(_began(number), f"Simulated^{name}", name, f"{plan.scanner} {plan.seed} {number}")
     ending = ".IMA" if plan.scanner == QUADRA else ".dcm"
     # Beside the target, since the doses of a native scan may be larger than the system's temporary folder.
     work = Path(tempfile.mkdtemp(prefix=".simulated-", dir=target.parent))
     try:
-        simulate_subject(plan, number, name, work / name)
+        simulate_subject(plan, number, name, work / name, on_slices)
         target.mkdir()
         for n, (dose, path) in enumerate(doses_of(work / name).items(), 1):
             described = folder_of_dose(plan.scanner, dose)
