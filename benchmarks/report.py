@@ -3,9 +3,9 @@
     python benchmarks/report.py --work /tmp/report                       440 x 440 x 644, six volumes
     python benchmarks/report.py --work /tmp/report --shape 128 128 267
 
-Writes a synthetic run (input, three stages, result, standard deviation and a manifest: an ellipsoid of noise
-in air that is exactly 0, which compresses no better than a scan) as NIfTI, makes its page with `mapdiff report`
-in a process of its own, and opens it in headless Chromium. Asked for: 60 s, 3 GB, 25 MB and 5 s on two cores.
+Writes a synthetic run (input, three stages, result, standard deviation and a manifest: an ellipsoid of
+noise in air that is exactly 0, which compresses no better than a scan) as NIfTI, makes its page with `mapdiff
+report` in a process of its own, opens it in headless Chromium. Asked for: 60 s, 3 GB, 25 MB, 5 s, two cores.
 On a loaded machine "page_cpu_seconds" tells more than the wall time.
 """
 

@@ -188,6 +188,6 @@ def decode(text: str, shape: tuple[int, int, int]) -> NDArray[np.int16]:
     return counts.reshape(shape, order="F").astype(np.int16)
 
 
-def step_for(top: float, largest: float) -> float:
-    """The value of one count: a 1400th of the window (0.005 in SUV 0 to 7), more where int16 needs it."""
-    return max(top / 1400, largest / TOP, 1e-30)
+def step_for(wanted: float, largest: float) -> float:
+    """The value of one count: what is wanted, or more where int16 needs it for the largest value."""
+    return max(wanted, largest / TOP, 1e-30)

@@ -22,8 +22,10 @@ from mapdiff.volume import UNKNOWN
 #: The page's size at most, and what of it the volumes may take as text, bytes.
 MOST_BYTES, MOST_VOLUME_BYTES = 25_000_000, 23_500_000
 #: First guess at a voxel's size in the page, bytes of text: 0.7 was measured on a real scan and its stages.
-VOXEL_BYTES = 0.9
+VOXEL_BYTES = 1.0
 WINDOW_SUV = 7.0
+#: Steps that the window is divided into: 0.005 in SUV 0 to 7; half as many where the page would be too large.
+WINDOW_COUNTS = 1400
 #: In this order: each uses what stands before it.
 SCRIPTS = ("decode", "slices", "profile", "save", "niivue_view", "page")
 
@@ -58,10 +60,14 @@ def build_page(
     """
     measured = measure(layers, int(MOST_VOLUME_BYTES / VOXEL_BYTES / max(len(layers), 1)))
     shown = manifest if keep_paths else public_manifest(manifest)
+    counts = WINDOW_COUNTS
     while True:
-        page = _page(layers, measured, shown, title, identity, window)
+        page = _page(layers, measured, shown, title, identity, window, counts)
         if len(page.encode()) <= MOST_BYTES:
             return page
+        if counts == WINDOW_COUNTS:
+            counts //= 2  # noise hardly compresses: each bit of it weighs
+            continue
         grid, axis = coarser(measured.grid)
         values = {key: halved(array, axis) for key, array in measured.values.items()}
         measured = replace(measured, grid=grid, values=values)
@@ -125,6 +131,7 @@ def _page(
     title: str,
     identity: Mapping[str, str] | None,
     window: float | None,
+    counts: int,
 ) -> str:
     unit = {UNKNOWN: "stored value"}.get(measured.unit, measured.unit)
     main = RESULT if RESULT in measured.values else list(measured.rows)[-1]
@@ -135,7 +142,7 @@ def _page(
     for number, layer in enumerate(layers):
         values = measured.values[layer.key]
         top_here = _round_up(window_top(values)) if layer.key == DEVIATION else top
-        step = step_for(top_here, float(np.abs(values).max()))
+        step = step_for(top_here / counts, float(np.abs(values).max()))
         name = f"volume-{number}"
         entries.append({"key": layer.key, "label": layer.label, "id": name, "step": step, "top": top_here})
         scripts.append(f'<script type="application/octet-stream" id="{name}">{encode(values, step)}</script>')
