@@ -36,9 +36,10 @@ format: .venv/installed
 bench: .venv/installed
 	$(BIN)/python benchmarks/shipped.py --shared ../shared/data --work runs/bench
 
-# Pictures of the docs.
+# Pictures of the docs, with the model that ships; needs chromium and chromedriver.
 docs: demo
 	cp demo/picture.png docs/images/demo.png
+	$(BIN)/python docs/pictures.py --shared ../shared --work runs/docs
 
 clean:
 	rm -rf .venv build dist demo

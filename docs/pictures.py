@@ -27,7 +27,7 @@ from mapdiff.methods.model_file import file_hash
 from mapdiff.simulate.cohort import CohortPlan, simulate_cohort
 
 DOSES = (FULL, Fraction(1, 2), Fraction(1, 4), Fraction(1, 10), Fraction(1, 20))
-SUBJECTS, SPACING_MM, SEED = 5, 5.0, 4108
+SUBJECTS, SPACING_MM, SEED = 4, 5.0, 4108
 SAMPLES = 4
 #: Sizes of the window that people look at the pages in.
 WIDE, NARROW = (1280, 800), (390, 844)
@@ -56,7 +56,7 @@ def make_pages(shared: Path, work: Path) -> dict[str, Path]:
     if not (simulated / COHORT_FILE).exists():
         simulate_cohort(CohortPlan(SUBJECTS, "quadra", SEED, (SPACING_MM,) * 3, doses=DOSES), simulated)
     if not (real / COHORT_FILE).exists():
-        doses = [word for dose in ("1/10", "1/20", "1/50") for word in ("--dose", dose)]
+        doses = [word for dose in ("1/20", "1/50") for word in ("--dose", dose)]
         source = shared / "data" / "real_pet_sts001" / "dicom"
         mapdiff("simulate", "--from-image", source, "-o", real, *doses)
     contours = next((shared / "data" / "real_pet_sts001" / "rtstruct").glob("*.dcm"))

@@ -114,14 +114,21 @@ def test_the_hot_spot_on_the_right_is_drawn_on_the_side_marked_r(browser, page):
     assert browser.execute_script("return VIEWS.coronal.marks.join('')") == "RLHF"
 
 
-def test_nothing_is_cut_off_at_390_and_1280(browser, page):
+@pytest.mark.parametrize("slices", [40, 6])
+def test_nothing_is_cut_off_at_390_and_1280(browser, page, slices, tmp_path):
+    if slices < 40:  # a few slices only
+        page = tmp_path / "flat.html"
+        volume = layers()[4].load()
+        flat = Volume(volume.array[:, :, 10 : 10 + slices], volume.affine, "unknown")
+        write_page(page, [Layer("result", "result", lambda: flat)], {})
     opened(browser, page)
     for width, height in ((390, 844), (1280, 800)):
         resize(browser, width, height)
         time.sleep(1.5)
         assert browser.execute_script("return document.documentElement.scrollWidth") <= width
         last = (
-            "Math.max(...[...document.querySelectorAll('.view')].map(c => c.getBoundingClientRect().right))"
+            "Math.max(...[...document.querySelectorAll('.view, #panel, #panel *')]"
+            ".map(c => c.getBoundingClientRect().right))"
         )
         assert browser.execute_script(f"return {last}") <= width
 

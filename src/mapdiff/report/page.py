@@ -22,7 +22,7 @@ from mapdiff.volume import UNKNOWN
 #: The page's size at most, and what of it the volumes may take as text, bytes.
 MOST_BYTES, MOST_VOLUME_BYTES = 25_000_000, 23_500_000
 #: First guess at a voxel's size in the page, bytes of text: 0.7 was measured on a real scan and its stages.
-VOXEL_BYTES = 1.0
+VOXEL_BYTES = 0.75
 WINDOW_SUV = 7.0
 #: Steps that the window is divided into: 0.005 in SUV 0 to 7; half as many where the page would be too large.
 WINDOW_COUNTS = 1400

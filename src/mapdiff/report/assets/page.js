@@ -61,7 +61,7 @@
     let scale, box;
     if (!narrow) {
       scale = Math.min((wide - 4 * gap) / (2 * Y + 3 * X), tall / Z);
-      if (Z * scale < 330) scale = Math.min(330 / Z, (wide - 4 * gap - 250) / (2 * Y + 2 * X)); // room for the panel beside flat scans
+      if (X * scale < 250) scale = Math.min(scale, (wide - 4 * gap - 250) / (2 * Y + 2 * X)); // the panel needs 250 px
       const [x, y, z] = [X * scale, Y * scale, Z * scale], right = Math.max(x, 250), slices = x + y + 2 * gap;
       const under = place($("below"), 0, cap + z + gap, 2 * slices - gap, null).offsetHeight;
       captioned("mip-coronal", 0, cap, x, z); captioned("mip-sagittal", x + gap, cap, y, z);

@@ -16,15 +16,16 @@ function drawLines(canvas, lines, length, here, ends, ink, faint) {
   canvas.style.width = canvas.style.height = "";
   const all = lines.flatMap((line) => line.values), count = lines[0].values.length;
   const most = Math.max(1e-9, ...all), least = Math.min(0, ...all);
-  const left = 40, right = 8, top = 20, bottom = 34;
+  context.font = "12px system-ui, 'DejaVu Sans', sans-serif";
+  const label = (v) => Number(v.toPrecision(6)).toString(), marks = ticks(least, most, 4);
+  const left = 12 + Math.max(20, ...marks.map((v) => context.measureText(label(v)).width)), right = 8, top = 20, bottom = 34;
   const x = (n) => left + ((n + 0.5) * (width - left - right)) / count;
   const y = (v) => height - bottom - ((v - least) * (height - top - bottom)) / (most - least);
-  context.font = "12px system-ui, 'DejaVu Sans', sans-serif";
   context.lineWidth = 1;
   context.textBaseline = "middle"; context.textAlign = "right";
-  for (const v of ticks(least, most, 4)) {
+  for (const v of marks) {
     context.strokeStyle = faint; context.beginPath(); context.moveTo(left, y(v)); context.lineTo(width - right, y(v)); context.stroke();
-    context.fillStyle = ink; context.fillText(Number(v.toPrecision(6)).toString(), left - 4, y(v));
+    context.fillStyle = ink; context.fillText(label(v), left - 4, y(v));
   }
   context.textBaseline = "top"; context.textAlign = "center";
   for (const mm of ticks(0, length, 4)) {
