@@ -2,9 +2,9 @@
 
     python docs/pictures.py --shared ../shared --work runs/docs
 
-Simulates a small cohort and scans the real STS_001 again at a twentieth of the dose, denoises all of it, evaluates both,
-and takes pictures of the pages in headless Chromium (selenium, chromium and chromedriver must be there). What
-is in --work already is not made again, but for the restored scans of another model.
+Simulates a small cohort and scans the real STS_001 again at a twentieth of the dose, denoises all of it,
+evaluates both, and takes pictures of the pages in headless Chromium (selenium, chromium and chromedriver must
+be there). What is in --work already is not made again, but for the restored scans of another model.
 """
 
 import argparse

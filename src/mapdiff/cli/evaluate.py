@@ -61,7 +61,12 @@ def evaluate(
 
     if json is not None:
         check_target(json, overwrite)
-    many = prediction.is_dir() and scans_in(prediction) != [prediction]
+    found = scans_in(prediction)
+    # A folder round a single series is one scan, unless a folder of many stands against it.
+    several = (
+        len(found) > 1 or output is not None or (reference.is_dir() and scans_in(reference) != [reference])
+    )
+    many = prediction.is_dir() and found != [prediction] and several
     if not many:
         if output is not None or inputs is not None:
             raise InputError("--output and --inputs are for folders of many scans; this is one", prediction)
