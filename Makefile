@@ -42,10 +42,11 @@ bench-simulation: .venv/installed
 	$(BIN)/python benchmarks/physics.py
 	$(BIN)/python benchmarks/simulation_speed.py --work runs/speed
 
-# Pictures of the docs.
+# Pictures of the docs, with the model that ships; needs chromium and chromedriver.
 docs: demo
 	cp demo/picture.png docs/images/demo.png
 	$(BIN)/python docs/bodies.py --work runs/bodies
+	$(BIN)/python docs/pictures.py --shared ../shared --work runs/docs
 
 clean:
 	rm -rf .venv build dist demo

@@ -172,3 +172,45 @@ def test_write_page_replaces_nothing_unasked(tmp_path):
     assert path.read_text() == "mine"
     write_page(path, [layer("input", body())], {}, overwrite=True)
     assert path.read_text().startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_from_its_ground(scheme):
+    """WCAG 2.1, AA: a contrast of 4.5 for text, 3 for lines of a plot."""
+    from mapdiff.report.fragments import asset
+
+    blocks = re.findall(r":root \{(.*?)\}", asset("page.css"), re.S)
+    names: dict[str, str] = {}
+    for block in blocks[: 1 if scheme == "light" else 2]:
+        names |= dict(re.findall(r"--([\w-]+): (#\w+);", block))
+
+    def luminance(colour: str) -> float:
+        code = colour[1:] if len(colour) == 7 else "".join(2 * c for c in colour[1:])
+        parts = [int(code[n : n + 2], 16) / 255 for n in (0, 2, 4)]
+        linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
+
+    def contrast(a: str, b: str) -> float:
+        low, high = sorted((luminance(names[a]), luminance(names[b])))
+        return (high + 0.05) / (low + 0.05)
+
+    for ink in ("ink", "soft", "accent"):
+        assert contrast(ink, "ground") >= 4.5 and contrast(ink, "raised") >= 4.5, ink
+    assert contrast("warn-ink", "warn-ground") >= 4.5
+    for line in ("input", "stage", "reference", "line"):
+        assert contrast(line, "ground") >= 3, line
+
+
+def test_halving_keeps_the_mean_and_the_place():
+    from mapdiff.report.embed import coarser, halved
+
+    rng = np.random.default_rng(4)
+    volume = ras_volume(rng.uniform(1, 2, (24, 20, 32)), (2.0, 3.0, 2.5))
+    grid = plan_grid(volume, 10**9)
+    values = reduced(volume, grid)
+    small_grid, axis = coarser(grid)
+    assert axis == 0 and small_grid.shape == (grid.shape[0] // 2, *grid.shape[1:])
+    assert np.allclose(halved(values, axis), reduced(volume, small_grid), atol=1e-6)
+    first, second = (np.array([n, 0, 0, 1.0]) for n in (0, 1))
+    middle = (grid.affine @ first + grid.affine @ second) / 2
+    assert np.allclose(small_grid.affine @ first, middle)

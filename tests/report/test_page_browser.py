@@ -1,12 +1,12 @@
 """The page in headless Chromium: it opens from a file, is steered, and reads what is embedded."""
 
-import json
-import shutil
+import csv
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from driving import opened, quiet_and_offline, resize, saved, wait
 from test_page import embedded
 
 from mapdiff.report.embed import Layer
@@ -14,18 +14,6 @@ from mapdiff.report.page import write_page
 from mapdiff.volume import Volume
 
 pytestmark = pytest.mark.slow
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-]
 
 
 def layers() -> list[Layer]:
@@ -40,6 +28,8 @@ def layers() -> list[Layer]:
         volume = Volume(array, np.diag([8.0, 8.0, 10.0, 1.0]), "SUV")
         made.append(Layer(key, key if key in ("input", "result") else f"stage {key}", lambda v=volume: v))
     spread = Volume((0.1 * body).astype(np.float32), np.diag([8.0, 8.0, 10.0, 1.0]), "SUV")
+    truth = Volume(body.astype(np.float32), np.diag([8.0, 8.0, 10.0, 1.0]), "SUV")
+    made.append(Layer("reference", "reference", lambda: truth))
     return [*made, Layer("deviation", "standard deviation", lambda: spread)]
 
 
@@ -48,36 +38,6 @@ def page(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("page") / "page.html"
     write_page(path, layers(), {"warnings": []}, title="a test")
     return path
-
-
-@pytest.fixture
-def browser(tmp_path):
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    driver = shutil.which("chromedriver")
-    if not chromium or not driver:
-        pytest.skip("chromium or chromedriver is not installed")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1280,800"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    made = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield made
-    made.quit()
-
-
-def wait(browser, script: str, seconds: float = 90.0) -> None:
-    end = time.monotonic() + seconds
-    while not browser.execute_script(f"return {script}"):
-        assert time.monotonic() < end, f"never came true: {script}"
-        time.sleep(0.2)
-
-
-def opened(browser, page: Path) -> None:
-    browser.get(page.as_uri())
-    wait(browser, "document.documentElement.dataset.ready || !document.getElementById('problem').hidden")
-    assert not browser.execute_script("return document.getElementById('problem').textContent")
 
 
 def text(browser, name: str) -> str:
@@ -95,22 +55,12 @@ def read_equals_embedded(browser, volumes, stage: int) -> None:
         ("value-input", volumes[0][at]),
         ("value-stage", volumes[stage][at]),
         ("value-difference", volumes[stage][at] - volumes[0][at]),
-        ("value-deviation", volumes[-1][at]),
+        ("value-reference", volumes[5][at]),
+        ("value-to-reference", volumes[stage][at] - volumes[5][at]),
+        ("value-deviation", volumes[6][at]),
     ):
         shown, unit = text(browser, name).split()
         assert unit == "SUV" and float(shown) == pytest.approx(expected, abs=0.00501), (name, at)
-
-
-def quiet_and_offline(browser) -> None:
-    assert [line for line in browser.get_log("browser") if line["level"] in ("SEVERE", "ERROR")] == []
-    asked = []
-    for line in browser.get_log("performance"):
-        message = json.loads(line["message"])["message"]
-        if message["method"] == "Network.requestWillBeSent":
-            asked.append(message["params"]["request"]["url"])
-    assert any(url.startswith("file:") for url in asked)  # the log does see requests
-    assert not [url for url in asked if not url.startswith(("file:", "data:", "blob:", "chrome:"))]
-    assert len([url for url in asked if url.startswith("file:")]) == 1
 
 
 def set_range(browser, selector: str, value: int) -> None:
@@ -131,7 +81,7 @@ def test_steered_by_sliders_wheel_keys_and_mouse(browser, page):
     opened(browser, page)
     assert text(browser, "stage-name") == "result"
     read_equals_embedded(browser, volumes, 4)
-    for stage in (0, 1, 3):
+    for stage in (0, 1, 5, 3):
         set_range(browser, "#stage", stage)
         read_equals_embedded(browser, volumes, stage)
     before = voxel(browser)
@@ -164,15 +114,21 @@ def test_the_hot_spot_on_the_right_is_drawn_on_the_side_marked_r(browser, page):
     assert browser.execute_script("return VIEWS.coronal.marks.join('')") == "RLHF"
 
 
-def test_nothing_is_cut_off_at_390_and_1280(browser, page):
+@pytest.mark.parametrize("slices", [40, 6])
+def test_nothing_is_cut_off_at_390_and_1280(browser, page, slices, tmp_path):
+    if slices < 40:  # a few slices only
+        page = tmp_path / "flat.html"
+        volume = layers()[4].load()
+        flat = Volume(volume.array[:, :, 10 : 10 + slices], volume.affine, "unknown")
+        write_page(page, [Layer("result", "result", lambda: flat)], {})
     opened(browser, page)
     for width, height in ((390, 844), (1280, 800)):
-        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        resize(browser, width, height)
         time.sleep(1.5)
         assert browser.execute_script("return document.documentElement.scrollWidth") <= width
         last = (
-            "Math.max(...[...document.querySelectorAll('.view')].map(c => c.getBoundingClientRect().right))"
+            "Math.max(...[...document.querySelectorAll('.view, #panel, #panel *')]"
+            ".map(c => c.getBoundingClientRect().right))"
         )
         assert browser.execute_script(f"return {last}") <= width
 
@@ -213,4 +169,96 @@ def test_niivue_draws_the_planes_and_moves_the_same_cross_hair(browser, page):
     read_equals_embedded(browser, volumes, 4)
     set_range(browser, "#stage", 0)
     read_equals_embedded(browser, volumes, 0)
+    quiet_and_offline(browser)
+
+
+def test_what_is_saved_is_what_is_embedded(browser, page):
+    import matplotlib.image
+
+    facts, volumes = embedded(page.read_text())
+    opened(browser, page)
+    set_range(browser, "#stage", 1)
+    i, j, _ = voxel(browser)
+    browser.execute_script(
+        "const e = document.getElementById('along'); e.value = 2; e.dispatchEvent(new Event('change'))"
+    )
+    rows = list(csv.reader(saved(browser, "save-profile", ".csv").open()))
+    assert rows[0] == ["mm", "input (SUV)", "stage 1/10 (SUV)", "reference (SUV)"]
+    found = np.array(rows[1:], float)
+    assert found[:, 0] == pytest.approx((np.arange(len(found)) + 0.5) * facts["spacing"][2], abs=0.006)
+    for column, volume in ((1, volumes[0]), (2, volumes[1]), (3, volumes[5])):
+        assert found[:, column] == pytest.approx(volume[i, j], abs=1e-4)
+    table = list(csv.reader(saved(browser, "save-figures", ".csv").open()))
+    assert [row[0] for row in table] == [
+        "Image",
+        "input",
+        "stage 1/10",
+        "stage 1/4",
+        "stage 1/2",
+        "result",
+        "reference",
+    ]
+    assert "PSNR, dB" in table[0]
+    picture = matplotlib.image.imread(saved(browser, "save-picture", ".png"))
+    assert min(picture.shape[:2]) > 300 and 0.02 < (picture[..., :3].mean(axis=2) < 0.6).mean() < 0.9
+    quiet_and_offline(browser)
+
+
+def test_turning_agrees_with_the_still_projections(browser, page):
+    opened(browser, page)
+    front, back, side = browser.execute_script(
+        "const f = JSON.parse(document.getElementById('facts').textContent), [I, J, K] = f.shape;"
+        "const at = (n) => (n * 7919) % 1009;"
+        "const still = [...projectionOf(at, f.shape, VIEWS.coronal, false).values];"
+        "const turned = (d) => [...turnedProjection(at, f.shape, f.spacing, d)];"
+        "const flip = (v) => v.map((_, n) => v[n - (n % I) + I - 1 - (n % I)]);"
+        "const same = (a, b) => a.filter((v, n) => v === b[n]).length / a.length;"
+        "const nose = [...projectionOf(at, f.shape, VIEWS.sagittal, false).values];"
+        "const s = turned(90), gap = (I - J) / 2;"
+        "const part = nose.map((_, n) => s[Math.floor(n / J) * I + gap + (n % J)]);"
+        "return [same(still, turned(0)), same(flip(still), turned(180)), same(nose, part)];"
+    )
+    assert front > 0.99 and back > 0.99  # 180 degrees may meet a border of voxels by rounding
+    assert side > 0.99  # seen from the patient's left, as the sagittal view: the nose on the left
+    stagebox = browser.find_element("id", "stagebox")
+    stagebox.send_keys("t")
+    wait(browser, "document.getElementById('turn').textContent === 'stop'", 10)
+    stagebox.send_keys("t")
+    wait(browser, "document.getElementById('turn').textContent === 'turn'", 10)
+    quiet_and_offline(browser)
+
+
+def test_every_control_is_reached_by_tab(browser, page):
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    opened(browser, page)
+    seen = []
+    for _ in range(40):
+        ActionChains(browser).send_keys(Keys.TAB).perform()
+        seen.append(browser.execute_script("const e = document.activeElement; return e.id || e.className"))
+    wanted = "stage show low high reset viewer smooth stagebox turn axis along"
+    assert {*wanted.split(), "save-picture", "save-profile", "save-figures"} <= set(seen)
+
+
+def test_printing_leaves_the_page_as_it_was(browser, page):
+    opened(browser, page)
+    shown = "return document.getElementById('coronal').style.width"
+    before = browser.execute_script(shown)
+    paper = browser.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True, "printBackground": True})
+    assert len(paper["data"]) > 20_000
+    wait(browser, f"(() => {{ {shown} }})() === '{before}'", 10)
+    quiet_and_offline(browser)
+
+
+def test_a_page_of_a_result_and_its_reference_alone(browser, tmp_path):
+    some = [layer for layer in layers() if layer.key in ("result", "reference")]
+    write_page(tmp_path / "two.html", some, {})
+    opened(browser, tmp_path / "two.html")
+    _, volumes = embedded((tmp_path / "two.html").read_text())
+    at = voxel(browser)
+    assert float(text(browser, "value-stage").split()[0]) == pytest.approx(volumes[0][at], abs=0.00501)
+    options = browser.execute_script("return [...document.getElementById('show').options].map(o => o.value)")
+    assert options == ["image", "reference"]
+    assert browser.execute_script("return document.getElementById('value-input').hidden")
     quiet_and_offline(browser)

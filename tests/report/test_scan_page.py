@@ -1,5 +1,7 @@
 """The page from the command line: with the run, and later from its files."""
 
+import re
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -55,3 +57,69 @@ def test_names_of_pages():
     assert page_path(Path("a/scan.nii.gz")) == Path("a/scan_report.html")
     assert page_path(Path("a/series")) == Path("a/series_report.html")
     assert page_path(Path("a/series.zip")) == Path("a/series_report.html")
+
+
+def test_a_reference_is_on_the_page_with_its_figures(tmp_path, small_model):
+    from mapdiff.evaluation.metrics import nmae, psnr
+
+    full, low = low_dose_volume(seed=1, dose=Fraction(1)), low_dose_volume(seed=1)
+    for name, volume in (("full", full), ("scan", low)):
+        mapdiff.write(volume, tmp_path / f"{name}.nii.gz")
+    mapdiff.write(low_dose_volume((24, 24, 20)), tmp_path / "other.nii.gz")
+    out = tmp_path / "out.nii.gz"
+    call = ["denoise", str(tmp_path / "scan.nii.gz"), "-o", str(out), "--model", str(small_model)]
+    for words, cause in (
+        (["--reference", str(tmp_path / "full.nii.gz")], "give --report too"),
+        (["--report", "--reference", str(tmp_path / "other.nii.gz")], "does not lie on the grid"),
+        (["--report", "--reference", str(tmp_path / "none.nii.gz")], "is not there"),
+    ):
+        done = CliRunner().invoke(app, [*call, *words])
+        assert isinstance(done.exception, InputError) and cause in str(done.exception)
+        assert not list(tmp_path.glob("out*"))
+    done = CliRunner().invoke(app, [*call, "--report", "--reference", str(tmp_path / "full.nii.gz")])
+    assert done.exit_code == 0, done.output
+    result = mapdiff.read(out)
+    again = page_of_run(out, tmp_path / "again.html", reference=tmp_path / "full.nii.gz")
+    for page in (page_path(out).read_text(), again.read_text()):
+        facts, _ = embedded(page)
+        keys = [entry["key"] for entry in facts["layers"]]
+        assert keys[0] == "input" and keys[-2:] == ["result", "reference"]
+        rows = re.findall(r'<tr><th scope="row">(.*?)</th>(.*?)</tr>', page)
+        told = {name: re.findall(r"<td>(.*?)</td>", cells) for name, cells in rows}
+        for name, image in (("input", low), ("result", result)):
+            assert float(told[name][-3]) == pytest.approx(psnr(image.array, full.array).value, abs=0.0051)
+            assert float(told[name][-1]) == pytest.approx(nmae(image.array, full.array).value, abs=0.000051)
+        assert told["reference"][-1] == "–"
+    with pytest.raises(InputError, match="grid"):
+        page_of_run(out, tmp_path / "no.html", reference=tmp_path / "other.nii.gz")
+    assert not (tmp_path / "no.html").exists()
+
+
+def test_facts_given_by_flags_are_kept_for_a_later_page(tmp_path, small_model):
+    scan, out = tmp_path / "scan.nii.gz", tmp_path / "out.nii.gz"
+    mapdiff.write(low_dose_volume(seed=1), scan)
+    scan.with_name("scan.json").write_text(
+        '{"Units": "Bq/mL", "TracerRadionuclide": "F18", "RadionuclideHalfLife": 6588, "InjectionStart": 0,'
+        '"ImageDecayCorrected": true, "ImageDecayCorrectionTime": 3600, "TimeZero": "10:00:00"}'
+    )
+    call = ["denoise", str(scan), "-o", str(out), "--model", str(small_model)]
+    done = CliRunner().invoke(app, [*call, "--weight", "70", "--injected-activity", "250"])
+    assert done.exit_code == 0, done.output
+    facts, _ = embedded(page_of_run(out).read_text())
+    assert facts["unit"] == "SUV" and facts["top"] == 7
+    done = CliRunner().invoke(app, [*call, "--overwrite"])
+    page = page_of_run(out, overwrite=True).read_text()
+    assert embedded(page)[0]["unit"] == "Bq/mL"
+    assert "SUV is not known for this scan" in page
+
+
+@pytest.mark.slow
+def test_the_demo_leaves_a_page_and_a_run_that_can_be_reported(tmp_path, small_model):
+    from mapdiff.inference.denoiser import Denoiser
+    from mapdiff.report.demo import run_demo
+
+    denoiser = Denoiser.from_pretrained(small_model)
+    found = run_demo(tmp_path / "demo", denoiser, 1, False, lambda done, total: None, lambda line: None)
+    keys = [entry["key"] for entry in embedded(found.page.read_text())[0]["layers"]]
+    assert keys[0] == "input" and keys[-1] == "reference"
+    assert page_of_run(tmp_path / "demo" / "restored" / "full.nii.gz").is_file()

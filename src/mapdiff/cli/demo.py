@@ -19,7 +19,8 @@ def demo(
 ) -> None:
     """Simulate a low-dose scan, denoise it, and show what was gained; no data and no network needed.
 
-    Leaves the scans, the restored image with its stages, and a picture of them all. Research use only.
+    Leaves the scans, the restored image with its stages, a picture of them all, and a page to scroll through.
+    Research use only.
     """
     from rich.console import Console
 
@@ -33,3 +34,4 @@ def demo(
     found = run_demo(output, Denoiser.from_pretrained(model), seed, overwrite, lambda done, total: None, say)
     Console().print(before_after_table(found.before, found.after))
     print(found.picture)
+    print(found.page)

@@ -51,6 +51,10 @@ def denoise(
         bool,
         typer.Option("--report", help="Write a page (HTML, offline) to look at input, stages and result."),
     ] = False,
+    reference: Annotated[
+        Path | None,
+        typer.Option(help="For the page of one scan: what it is judged by, such as the full-dose scan."),
+    ] = None,
     keep_identity: Annotated[
         bool, typer.Option("--keep-identity", help="Show the patient's name, ID and dates on the page.")
     ] = False,
@@ -63,6 +67,8 @@ def denoise(
     """
     from mapdiff.atomic import check_target
     from mapdiff.errors import InputError, PartialFailure
+    from mapdiff.evaluation.masks import same_grid
+    from mapdiff.formats import read
     from mapdiff.formats.dicom_out import SERIES_FILES
     from mapdiff.formats.udpet import read_csv
     from mapdiff.inference.denoiser import Denoiser
@@ -86,6 +92,14 @@ def denoise(
     many = source.is_dir() and scans != [source]
     if keep_identity and not report:
         raise InputError("--keep-identity is about the page: give --report too")
+    if reference is not None and (many or not report):
+        raise InputError("--reference is for the page of one scan: give --report too; for many, `evaluate`")
+    truth = None if reference is None else read(reference)
+    if truth is not None:
+        scan = read(source, series=series, unit=unit)
+        if not same_grid(scan.shape, scan.affine, truth.shape, truth.affine):
+            raise InputError(f"does not lie on the grid of {source.name}", reference)
+        del scan
     if not many:
         check_target(output_path(source, output), overwrite, SERIES_FILES)
         if report:
@@ -100,7 +114,13 @@ def denoise(
             # What a stopped batch left without its manifest is made again.
             again = overwrite or many
             page_of_restoration(
-                volume, result, manifest, target, keep_identity=keep_identity, overwrite=again
+                volume,
+                result,
+                manifest,
+                target,
+                reference=truth,
+                keep_identity=keep_identity,
+                overwrite=again,
             )
 
     if not many:

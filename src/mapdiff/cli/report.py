@@ -17,6 +17,10 @@ def report(
     source: Annotated[
         Path | None, typer.Option("--input", help="The scan that was denoised, where it has moved since.")
     ] = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(help="What the result is judged by, such as the full-dose scan, on the same grid."),
+    ] = None,
     keep_identity: Annotated[
         bool, typer.Option("--keep-identity", help="Show the patient's name, ID and dates on the page.")
     ] = False,
@@ -29,4 +33,12 @@ def report(
     """
     from mapdiff.report.scan_page import page_of_run
 
-    print(page_of_run(run, output, source=source, keep_identity=keep_identity, overwrite=overwrite))
+    page = page_of_run(
+        run,
+        output,
+        source=source,
+        reference=reference,
+        keep_identity=keep_identity,
+        overwrite=overwrite,
+    )
+    print(page)

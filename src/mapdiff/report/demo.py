@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 from mapdiff.atomic import check_target, written_aside
 from mapdiff.cohort.layout import doses_of, truth_path
@@ -14,10 +15,12 @@ from mapdiff.evaluation.compare import compare
 from mapdiff.evaluation.lesion_files import read_lesions
 from mapdiff.evaluation.metrics import Figure
 from mapdiff.formats import read
-from mapdiff.inference.denoiser import Denoiser, Progress
-from mapdiff.inference.run import DenoiseOptions, beside, denoise_file
+from mapdiff.inference.denoiser import Denoiser, Progress, Restoration
+from mapdiff.inference.run import DenoiseOptions, beside, denoise_file, manifest_path
 from mapdiff.report.figure import stages_figure
+from mapdiff.report.scan_page import page_of_restoration
 from mapdiff.simulate.cohort import CohortPlan, simulate_cohort
+from mapdiff.volume import Volume
 
 DOSE = Fraction(1, 20)
 SPACING_MM = (4.0, 4.0, 4.0)
@@ -25,11 +28,12 @@ SPACING_MM = (4.0, 4.0, 4.0)
 
 @dataclass(frozen=True)
 class Demo:
-    """What the tour made: figures of the input and of the result against the full dose, and the picture."""
+    """What the tour made: figures of input and result against the full dose, the picture and the page."""
 
     before: list[Figure]
     after: list[Figure]
     picture: Path
+    page: Path
 
 
 def run_demo(
@@ -43,14 +47,15 @@ def run_demo(
     """Simulate, denoise, compare, draw.
 
     Args:
-        folder: gets `cohort/` (the scans and the truth), `restored/` and `picture.png`, whole or not at all.
+        folder: gets `cohort/` (the scans and the truth), `restored/`, `picture.png` and `page.html`, whole or
+            not at all.
         denoiser: a loaded model.
         seed: which body.
         overwrite: replace a folder that is there.
         progress: of the denoiser.
         say: takes a line of progress.
     """
-    check_target(folder, overwrite, "cohort|restored|picture.png")
+    check_target(folder, overwrite, "cohort|restored|picture.png|page.html")
     with written_aside(folder) as aside:
         aside.mkdir()
         say("simulating a body on a Quadra, full dose and a twentieth of it")
@@ -59,10 +64,19 @@ def run_demo(
         scans = doses_of(subject)
         say("denoising the twentieth")
         result = aside / "restored" / "full.nii.gz"
-        manifest = denoise_file(
-            denoiser, scans[DOSE], result, DenoiseOptions(save_stages=True), progress, say
-        )
-        reference, low, restored = read(scans[FULL]), read(scans[DOSE]), read(result)
+        reference = read(scans[FULL])
+
+        def draw_page(
+            volume: Volume, restoration: Restoration, manifest: dict[str, Any], output: Path
+        ) -> None:
+            page_of_restoration(
+                volume, restoration, manifest, output, reference=reference, page=aside / "page.html"
+            )
+
+        options = DenoiseOptions(save_stages=True)
+        manifest = denoise_file(denoiser, scans[DOSE], result, options, progress, say, draw_page)
+        _tell_final_place(manifest_path(result), aside, folder)
+        low, restored = read(scans[DOSE]), read(result)
         lesions = None
         with contextlib.suppress(InputError):  # a drawn body may have no lesion
             lesions = read_lesions(truth_path(subject, subject.name, "lesions"), reference)
@@ -78,4 +92,9 @@ def run_demo(
             ("reference, full dose", reference),
         ]
         stages_figure(images, aside / "picture.png")
-    return Demo(before, after, folder / "picture.png")
+    return Demo(before, after, folder / "picture.png", folder / "page.html")
+
+
+def _tell_final_place(manifest: Path, aside: Path, folder: Path) -> None:
+    """The manifest names the scan where it lies once the folder has its name."""
+    manifest.write_text(manifest.read_text().replace(str(aside), str(folder)))

@@ -2,7 +2,7 @@
 
 import base64
 import gzip
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ class Layer:
     """One image of a page.
 
     Attributes:
-        key: short name, such as "input", "1/10", "result" or "deviation".
+        key: "input", a dose such as "1/10", "result", "reference" or "deviation".
         label: what the page calls it.
         load: gives the volume; called when it is needed, so that one volume is in memory at a time.
     """
@@ -45,6 +45,7 @@ class PageGrid:
         affine: 4 x 4, from the page's voxel indices to RAS+ mm (centres of the blocks).
         source_shape: voxels of the scan turned to RAS+.
         source_spacing: their size, mm.
+        source_affine: 4 x 4, from their indices to RAS+ mm.
     """
 
     box: tuple[slice, slice, slice]
@@ -54,22 +55,29 @@ class PageGrid:
     affine: NDArray[np.float64]
     source_shape: tuple[int, int, int]
     source_spacing: tuple[float, float, float]
+    source_affine: NDArray[np.float64]
 
 
-def plan_grid(volume: Volume, most_voxels: int) -> PageGrid:
+def body_or_all(volume: Volume) -> NDArray[np.bool_]:
+    """The body in a scan, shape (I, J, K); all of it where none is found."""
+    try:
+        return body_mask(volume.array, volume.spacing)
+    except InputError:
+        return np.ones(volume.shape, dtype=bool)
+
+
+def plan_grid(volume: Volume, most_voxels: int, body: NDArray[np.bool_] | None = None) -> PageGrid:
     """Cut to the body and choose the smallest blocks that leave at most `most_voxels`.
 
     The axis with the finest voxels is thinned first. Up to one block's width of air is lost at an edge.
 
     Args:
-        volume: the scan the body is found in; where none is found all of it is kept.
+        volume: the scan.
         most_voxels: of one volume in the page.
+        body: what is kept, shape of the scan; by default the body found in it (`body_or_all`).
     """
-    array, spacing = to_ras(volume.array, volume.affine)
-    try:
-        body = body_mask(array, spacing)
-    except InputError:
-        body = np.ones(array.shape, dtype=bool)
+    body, spacing = to_ras(body_or_all(volume) if body is None else body, volume.affine)
+    array = body  # of the scan's shape, on RAS+ axes
     ends: list[tuple[int, int]] = []
     for axis, step in enumerate(spacing):
         found = np.flatnonzero(body.any(axis=tuple(a for a in range(3) if a != axis)))
@@ -78,30 +86,60 @@ def plan_grid(volume: Volume, most_voxels: int) -> PageGrid:
     lengths = [stop - start for start, stop in ends]
     factors = [1, 1, 1]
     while np.prod([max(n // f, 1) for n, f in zip(lengths, factors, strict=True)]) > most_voxels:
-        factors[int(np.argmin([s * f for s, f in zip(spacing, factors, strict=True)]))] += 1
+        factors[_finest(spacing, factors)] += 1
     factors = [min(f, n) for f, n in zip(factors, lengths, strict=True)]
-    box = [slice(start, start + n // f * f) for (start, _), n, f in zip(ends, lengths, factors, strict=True)]
-    affine = _ras_affine(volume) @ np.block(
-        [
-            [
-                np.diag(factors),
-                np.array([[b.start + (f - 1) / 2] for b, f in zip(box, factors, strict=True)]),
-            ],
-            [np.zeros((1, 3)), np.ones((1, 1))],
-        ]
-    )
-    i, j, k = ((b.stop - b.start) // f for b, f in zip(box, factors, strict=True))
-    a, b, c = (float(s * f) for s, f in zip(spacing, factors, strict=True))
     n0, n1, n2 = array.shape
+    return _grid([start for start, _ in ends], lengths, factors, (n0, n1, n2), spacing, _ras_affine(volume))
+
+
+def _finest(spacing: Sequence[float], factors: Sequence[int]) -> int:
+    return int(np.argmin([s * f for s, f in zip(spacing, factors, strict=True)]))
+
+
+def _grid(
+    starts: Sequence[int],
+    lengths: Sequence[int],
+    factors: Sequence[int],
+    source_shape: tuple[int, int, int],
+    source_spacing: tuple[float, float, float],
+    source_affine: NDArray[np.float64],
+) -> PageGrid:
+    """Whole blocks from `starts` on, in voxels of the scan turned to RAS+."""
+    box = [slice(s, s + n // f * f) for s, n, f in zip(starts, lengths, factors, strict=True)]
+    to_blocks = np.eye(4)
+    to_blocks[:3, :3] = np.diag(factors)
+    to_blocks[:3, 3] = [b.start + (f - 1) / 2 for b, f in zip(box, factors, strict=True)]
+    i, j, k = ((b.stop - b.start) // f for b, f in zip(box, factors, strict=True))
+    a, b, c = (float(s * f) for s, f in zip(source_spacing, factors, strict=True))
     return PageGrid(
         box=(box[0], box[1], box[2]),
         factors=(factors[0], factors[1], factors[2]),
         shape=(i, j, k),
         spacing=(a, b, c),
-        affine=affine,
-        source_shape=(n0, n1, n2),
-        source_spacing=spacing,
+        affine=source_affine @ to_blocks,
+        source_shape=source_shape,
+        source_spacing=source_spacing,
+        source_affine=source_affine,
     )
+
+
+def coarser(grid: PageGrid) -> tuple[PageGrid, int]:
+    """The grid with its finest axis halved, and that axis; `halved` brings volumes on it."""
+    axis = _finest(grid.source_spacing, grid.factors)
+    if grid.shape[axis] < 2:
+        axis = int(np.argmax(grid.shape))
+    factors = list(grid.factors)
+    factors[axis] *= 2
+    starts, lengths = [b.start for b in grid.box], [b.stop - b.start for b in grid.box]
+    made = _grid(starts, lengths, factors, grid.source_shape, grid.source_spacing, grid.source_affine)
+    return made, axis
+
+
+def halved(values: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
+    """Means of neighbouring pairs along an axis; an odd voxel at the end is dropped."""
+    values = values.swapaxes(0, axis)
+    pairs = values[: values.shape[0] // 2 * 2].reshape(values.shape[0] // 2, 2, *values.shape[1:])
+    return np.asarray(pairs.mean(axis=1).swapaxes(0, axis), np.float32)
 
 
 def _ras_affine(volume: Volume) -> NDArray[np.float64]:
@@ -150,6 +188,6 @@ def decode(text: str, shape: tuple[int, int, int]) -> NDArray[np.int16]:
     return counts.reshape(shape, order="F").astype(np.int16)
 
 
-def step_for(top: float, largest: float) -> float:
-    """The value of one count: a 1400th of the window (0.005 in SUV 0 to 7), more where int16 needs it."""
-    return max(top / 1400, largest / TOP, 1e-30)
+def step_for(wanted: float, largest: float) -> float:
+    """The value of one count: what is wanted, or more where int16 needs it for the largest value."""
+    return max(wanted, largest / TOP, 1e-30)

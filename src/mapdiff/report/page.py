@@ -1,14 +1,10 @@
 """The page of one scan: a single HTML file with its volumes inside, to open offline and to send by mail."""
 
-import base64
-import functools
-import gzip
 import html
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from importlib import resources
+from dataclasses import replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -16,40 +12,22 @@ import numpy as np
 
 from mapdiff import RESEARCH_USE
 from mapdiff.atomic import check_target, written_aside
-from mapdiff.body import body_mask
-from mapdiff.errors import InputError
-from mapdiff.evaluation.compare import common_factors
-from mapdiff.report.embed import Layer, PageGrid, encode, plan_grid, reduced, step_for
-from mapdiff.report.figure import window_top
+from mapdiff.report import fragments
+from mapdiff.report.embed import Layer, PageGrid, coarser, encode, halved, step_for
+from mapdiff.report.figure import WINDOW_PERCENTILE, window_top
+from mapdiff.report.fragments import RESEARCH_USE
+from mapdiff.report.measured import DEVIATION, INPUT, RESULT, Measured, Row, measure
 from mapdiff.volume import UNKNOWN
 
 #: The page's size at most, and what of it the volumes may take as text, bytes.
-MOST_BYTES, MOST_VOLUME_BYTES = 25_000_000, 22_500_000
-#: First guess at a voxel's size in the page, bytes of text; noise hardly compresses.
-VOXEL_BYTES = 1.2
+MOST_BYTES, MOST_VOLUME_BYTES = 25_000_000, 23_500_000
+#: First guess at a voxel's size in the page, bytes of text: 0.7 was measured on a real scan and its stages.
+VOXEL_BYTES = 0.75
 WINDOW_SUV = 7.0
-#: Layers that are no stage of the slider.
-DEVIATION = "deviation"
-NIIVUE = "niivue-0.69.0"
-
-
-@dataclass(frozen=True)
-class Row:
-    """What the table says of one image, measured on the scan as it is, in the page's unit.
-
-    Attributes:
-        label: the image.
-        body_mean: mean inside the body.
-        maximum: largest voxel.
-        activity_mbq: activity in the field of view, MBq; None where the image is not in Bq/mL.
-        activity: sum over all voxels, relative to the input's.
-    """
-
-    label: str
-    body_mean: float
-    maximum: float
-    activity_mbq: float | None
-    activity: float
+#: Steps that the window is divided into: 0.005 in SUV 0 to 7; half as many where the page would be too large.
+WINDOW_COUNTS = 1400
+#: In this order: each uses what stands before it.
+SCRIPTS = ("decode", "slices", "profile", "save", "niivue_view", "page")
 
 
 def build_page(
@@ -67,8 +45,9 @@ def build_page(
     no folders.
 
     Args:
-        layers: the images in the order of the slider: "input" first, the stages, "result"; "deviation" may
-            come last. All of one grid and unit. Each is loaded twice at most, one at a time.
+        layers: the images in the order of the slider: "input", the stages, "result", "reference"; then
+            "deviation". Any may be missing. All of one grid and, but for the reference, of one unit. Each is
+            loaded once; two are in memory at a time where there is a reference, else one.
         manifest: what `mapdiff denoise` wrote beside its output.
         title: heads the page, such as the output's file name.
         identity: lines on the patient to show, by heading; none unless the user asks.
@@ -79,15 +58,19 @@ def build_page(
     Raises:
         InputError: there is no image, or their grids or units differ.
     """
-    stages = [layer for layer in layers if layer.key != DEVIATION]
-    if not stages:
-        raise InputError("a page needs one image or more")
-    most = int(MOST_VOLUME_BYTES / VOXEL_BYTES / len(layers))
+    measured = measure(layers, int(MOST_VOLUME_BYTES / VOXEL_BYTES / max(len(layers), 1)))
+    shown = manifest if keep_paths else public_manifest(manifest)
+    counts = WINDOW_COUNTS
     while True:
-        page = _build(layers, stages[-1], manifest, title, identity, keep_paths, window, most)
+        page = _page(layers, measured, shown, title, identity, window, counts)
         if len(page.encode()) <= MOST_BYTES:
             return page
-        most = int(most * 0.9 * MOST_BYTES / len(page.encode()))
+        if counts == WINDOW_COUNTS:
+            counts //= 2  # noise hardly compresses: each bit of it weighs
+            continue
+        grid, axis = coarser(measured.grid)
+        values = {key: halved(array, axis) for key, array in measured.values.items()}
+        measured = replace(measured, grid=grid, values=values)
 
 
 def write_page(
@@ -141,82 +124,59 @@ def _file_name(path: str) -> str:
     return PureWindowsPath(path).name if "\\" in path else PurePosixPath(path).name
 
 
-def _build(
+def _page(
     layers: Sequence[Layer],
-    last: Layer,
+    measured: Measured,
     manifest: Mapping[str, Any],
     title: str,
     identity: Mapping[str, str] | None,
-    keep_paths: bool,
     window: float | None,
-    most_voxels: int,
+    counts: int,
 ) -> str:
-    shown = manifest if keep_paths else public_manifest(manifest)
-    result = last.load()
-    grid = plan_grid(result, most_voxels)
-    (factor,), unit, remark = common_factors([result])
-    stored = result.unit
-    top = window or (WINDOW_SUV if unit == "SUV" else _round_up(window_top(reduced(result, grid))))
-    try:
-        body = body_mask(result.array, result.spacing)
-    except InputError:
-        body = np.ones(result.shape, dtype=bool)
-    del result
+    unit = {UNKNOWN: "stored value"}.get(measured.unit, measured.unit)
+    main = RESULT if RESULT in measured.values else list(measured.rows)[-1]
+    known = measured.unit == "SUV"
+    top = window or (WINDOW_SUV if known else _round_up(window_top(measured.values[main])))
     scripts: list[str] = []
-    rows: list[Row] = []
     entries: list[dict[str, Any]] = []
-    total: float | None = None
-    for layer in layers:
-        volume = layer.load()
-        if volume.unit != stored:
-            raise InputError(f"the images of a page need one unit: '{layer.key}' is in {volume.unit}")
-        values = reduced(volume, grid) * np.float32(factor)
-        if layer.key == DEVIATION:
-            top_here = _round_up(window_top(values))
-        else:
-            top_here = top
-            sum_of_all = float(volume.array.sum(dtype=np.float64))
-            total = sum_of_all if total is None else total
-            rows.append(
-                Row(
-                    layer.label,
-                    factor * float(volume.array.mean(where=body, dtype=np.float64)),
-                    factor * float(volume.array.max()),
-                    sum_of_all * float(np.prod(volume.spacing)) * 1e-9 if stored == "Bq/mL" else None,
-                    sum_of_all / total if total else float("nan"),
-                )
-            )
-        del volume
-        step = step_for(top_here, float(np.abs(values).max()))
-        name = f"volume-{len(entries)}"
+    for number, layer in enumerate(layers):
+        values = measured.values[layer.key]
+        top_here = _round_up(window_top(values)) if layer.key == DEVIATION else top
+        step = step_for(top_here / counts, float(np.abs(values).max()))
+        name = f"volume-{number}"
         entries.append({"key": layer.key, "label": layer.label, "id": name, "step": step, "top": top_here})
         scripts.append(f'<script type="application/octet-stream" id="{name}">{encode(values, step)}</script>')
+    grid = measured.grid
     facts = {
+        "title": title or "scan",
         "shape": grid.shape,
         "spacing": grid.spacing,
         "affine": [[round(float(v), 4) for v in line] for line in grid.affine],
-        "unit": {UNKNOWN: "stored value"}.get(unit, unit),
+        "unit": unit,
         "top": top,
         "layers": entries,
     }
-    return _fill(
+    return fragments.filled(
         "page.html",
         {
             "title": html.escape(title or "scan"),
             "notice": RESEARCH_USE,
-            "style": _asset("page.css"),
-            "identity": _definitions(identity) if identity else "",
-            "reduction": html.escape(_reduction(grid, remark)),
-            "summary": _definitions(_summary(shown)),
-            "rows": _table(rows, facts["unit"]),
-            "warnings": _warnings(shown),
-            "manifest": html.escape(json.dumps(shown, indent=1, ensure_ascii=False)),
-            "licence": html.escape(_vendored(f"{NIIVUE}.LICENSE.txt")),
-            "niivue_name": html.escape(NIIVUE.replace("-", " ")),
+            "style": fragments.asset("page.css"),
+            "identity": fragments.definitions(identity) if identity else "",
+            "unit_notice": "" if known else html.escape(_unit_notice(unit, top if window is None else None)),
+            "tiles": fragments.tiles(_key_figures(manifest, measured)),
+            "reduction": html.escape(_reduction(grid, measured.remark)),
+            "summary": fragments.definitions(_summary(manifest)),
+            "rows": _table(list(measured.rows.values()), unit),
+            "measured": html.escape(_measured_how(measured, unit)),
+            "warnings": fragments.lines([str(line) for line in manifest.get("warnings", [])]),
+            "manifest": html.escape(json.dumps(manifest, indent=1, ensure_ascii=False)),
+            "licence": html.escape(fragments.niivue_licence()),
+            "niivue_name": html.escape(fragments.NIIVUE.replace("-", " ")),
             "facts": json.dumps(facts).replace("<", "\\u003c"),
             "volumes": "\n".join(scripts),
-            "niivue": _niivue(),
-            "script": "\n".join(_asset(f"{name}.js") for name in ("decode", "slices", "niivue_view", "page")),
+            "niivue": fragments.niivue_script(),
+            "script": "\n".join(fragments.asset(f"{name}.js") for name in SCRIPTS),
         },
     )
 
@@ -272,53 +232,76 @@ def _summary(manifest: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-def _definitions(pairs: Mapping[str, str]) -> str:
-    lines = (f"<dt>{html.escape(k)}</dt><dd>{html.escape(str(v))}</dd>" for k, v in pairs.items())
-    return f"<dl>{''.join(lines)}</dl>"
-
-
-def _table(rows: Sequence[Row], unit: Any) -> str:
-    unit = html.escape(str(unit))
-    lines = []
-    for row in rows:
-        mbq = "–" if row.activity_mbq is None else f"{row.activity_mbq:.1f}"
-        lines.append(
-            f'<tr><th scope="row">{html.escape(row.label)}</th><td>{row.body_mean:.4g}</td>'
-            f"<td>{row.maximum:.4g}</td><td>{mbq}</td><td>{100 * (row.activity - 1):+.2f} %</td></tr>"
-        )
+def _unit_notice(unit: str, top: float | None) -> str:
+    window = "" if top is None else f"; it ends at the {WINDOW_PERCENTILE:g}th percentile of the result"
     return (
-        f'<table><thead><tr><th scope="col">Image</th><th scope="col">Mean in the body, {unit}</th>'
-        f'<th scope="col">Maximum, {unit}</th><th scope="col">Activity in the field of view, MBq</th>'
-        f'<th scope="col">Activity against the input</th></tr></thead><tbody>{"".join(lines)}</tbody></table>'
+        f"SUV is not known for this scan: values are in its own unit ({unit}), and so is the window{window}."
     )
 
 
-def _warnings(manifest: Mapping[str, Any]) -> str:
-    lines = manifest.get("warnings", [])
-    if not lines:
-        return "<p>None.</p>"
-    return f"<ul>{''.join(f'<li>{html.escape(str(line))}</li>' for line in lines)}</ul>"
+def _key_figures(manifest: Mapping[str, Any], measured: Measured) -> list[tuple[str, str, str]]:
+    """What a reader wants first: heading, value, what it is."""
+    figures = []
+    level = manifest.get("noise_level", {})
+    if "value" in level:
+        figures.append(("Noise found", f"{100 * level['value']:.1f} %", "in the body"))
+    if "dose_on_the_training_scanners" in level:
+        dose = level["dose_on_the_training_scanners"]
+        value = "below the lowest" if not dose > 0 else "full" if dose > 0.995 else f"1/{1 / dose:.3g}"
+        figures.append(("Dose found", value, "of full"))
+    rows = measured.rows
+    if INPUT in rows and RESULT in rows and rows[INPUT].total:
+        change = 100 * (rows[RESULT].total / rows[INPUT].total - 1)
+        figures.append(("Activity", f"{change:+.2f} %".replace("-", "−"), "against input"))
+    result = rows.get(RESULT)
+    if result is not None and result.quality is not None:
+        before = rows[INPUT].quality if INPUT in rows else None
+        for name, form in (("psnr", "{:.2f}"), ("nmae", "{:.4f}")):
+            now = form.format(getattr(result.quality, name)) + (" dB" if name == "psnr" else "")
+            then = "" if before is None else form.format(getattr(before, name)) + " → "
+            figures.append((name.upper(), then + now, "against the reference" if then == "" else ""))
+    count = len(manifest.get("warnings", []))
+    figures.append(("Warnings", str(count) if count else "none", "listed below" if count else ""))
+    return figures
 
 
-def _asset(name: str) -> str:
-    return (resources.files("mapdiff.report") / "assets" / name).read_text(encoding="utf-8")
+def _measured_how(measured: Measured, unit: str) -> str:
+    """One paragraph on what the table was measured on."""
+    words = "Measured on the full scan, not on the voxels in this page. The body is found in the result."
+    if measured.peak is None:
+        return words
+    words += (
+        f" Against the reference: whole volume, no mask, unclipped; PSNR's peak is the reference's maximum, "
+        f"{measured.peak:.4g} {unit}; NMAE is sum |x - y| / sum y; SSIM with a 3D Gaussian window of sigma "
+        f"1.5 voxels, data range as the peak."
+    )
+    if all(row.quality is None or row.quality.ssim is None for row in measured.rows.values()):
+        words += " SSIM was left out: it takes minutes on a scan of this size; see `mapdiff evaluate`."
+    return words
 
 
-def _vendored(name: str) -> str:
-    return (resources.files("mapdiff.report") / "vendor" / name).read_text(encoding="utf-8")
-
-
-@functools.cache
-def _niivue() -> str:
-    """The viewer's script, gzip and base64: a third of its size, and nothing in it ends a script element."""
-    script = _vendored(f"{NIIVUE}.umd.js").encode()
-    return base64.b64encode(gzip.compress(script, 9, mtime=0)).decode("ascii")
-
-
-def _fill(name: str, values: Mapping[str, str]) -> str:
-    """The template with each {{name}} replaced, in one pass: what is put in is not searched again.
-
-    Raises:
-        KeyError: the template asks for what is not given.
-    """
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: values[found.group(1)], _asset(name))
+def _table(rows: Sequence[Row], unit: str) -> str:
+    first = rows[0]
+    judged = any(row.quality for row in rows)
+    against = "the input" if first.key == INPUT else first.label
+    headings = [
+        "Image",
+        f"Mean in the body, {unit}",
+        f"Maximum, {unit}",
+        "Activity in the field of view, MBq",
+        f"Activity against {against}, %",
+    ]
+    made = []
+    for row in rows:
+        cells = [row.label, f"{row.body_mean:.4g}", f"{row.maximum:.4g}"]
+        cells.append("–" if row.activity_mbq is None else f"{row.activity_mbq:.1f}")
+        cells.append(f"{100 * (row.total / first.total - 1):+.2f}" if first.total else "–")
+        if judged and row.quality is None:
+            cells += ["–"] * 3
+        elif row.quality is not None:
+            similar = "–" if row.quality.ssim is None else f"{row.quality.ssim:.4f}"
+            cells += [f"{row.quality.psnr:.2f}", similar, f"{row.quality.nmae:.4f}"]
+        made.append(cells)
+    if judged:
+        headings += ["PSNR, dB", "SSIM", "NMAE"]
+    return fragments.table(headings, made, "figures")

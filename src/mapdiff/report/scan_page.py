@@ -1,16 +1,19 @@
 """The page of one denoised scan: from what the denoiser holds, or later from its files and manifest."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mapdiff.atomic import check_target
 from mapdiff.errors import InputError
 from mapdiff.formats import read
 from mapdiff.formats.dicom_in import DicomSource
 from mapdiff.inference.denoiser import Restoration
 from mapdiff.inference.run import beside, input_hash, manifest_path
 from mapdiff.report.embed import Layer
-from mapdiff.report.page import DEVIATION, write_page
+from mapdiff.report.measured import DEVIATION, INPUT, REFERENCE, RESULT
+from mapdiff.report.page import write_page
 from mapdiff.volume import Volume
 
 #: What of a DICOM header a page shows with `keep_identity`: heading and attribute.
@@ -34,6 +37,8 @@ def page_of_restoration(
     manifest: dict[str, Any],
     output: Path,
     *,
+    reference: Volume | None = None,
+    page: Path | None = None,
     keep_identity: bool = False,
     overwrite: bool = False,
 ) -> Path:
@@ -43,7 +48,9 @@ def page_of_restoration(
         volume: the input.
         result: what the denoiser made of it.
         manifest: of the run.
-        output: the main output; the page goes beside it.
+        output: the main output.
+        reference: what the result is judged by on the page, such as the full-dose scan.
+        page: where the page goes; beside the output by default.
         keep_identity: show patient, ID and dates of a DICOM header, and keep the manifest's folders.
         overwrite: replace a page that is there.
 
@@ -53,16 +60,18 @@ def page_of_restoration(
     Raises:
         InputError: the page is there already or cannot be written.
     """
-    layers = [Layer("input", "input", lambda: volume)]
+    layers = [Layer(INPUT, "input", lambda: volume)]
     for label, stage in result.stages.items():
         layers.append(Layer(label, f"stage {label}", lambda stage=stage: stage))  # type: ignore[misc]
-    layers.append(Layer("result", "result", lambda: result.image))
+    layers.append(Layer(RESULT, "result", lambda: result.image))
+    if reference is not None:
+        layers.append(Layer(REFERENCE, "reference", lambda: reference))
     deviation = result.deviation
     if deviation is not None:
         layers.append(Layer(DEVIATION, "standard deviation", lambda: deviation))
-    path = page_path(output)
+    page = page or page_path(output)
     write_page(
-        path,
+        page,
         layers,
         manifest,
         title=output.name,
@@ -70,7 +79,7 @@ def page_of_restoration(
         keep_paths=keep_identity,
         overwrite=overwrite,
     )
-    return path
+    return page
 
 
 def page_of_run(
@@ -78,15 +87,17 @@ def page_of_run(
     page: Path | None = None,
     *,
     source: Path | None = None,
+    reference: Path | None = None,
     keep_identity: bool = False,
     overwrite: bool = False,
 ) -> Path:
-    """Write the page of a scan that was denoised before, from its files; one volume in memory at a time.
+    """Write the page of a scan that was denoised before, from its files; two volumes in memory at a time.
 
     Args:
         run: the main output of `mapdiff denoise`, its manifest beside it.
         page: where the page goes; beside `run` by default.
         source: the input, where it is no longer where the manifest says.
+        reference: what the result is judged by on the page, such as the full-dose scan.
         keep_identity: as in `page_of_restoration`.
         overwrite: replace a page that is there.
 
@@ -99,30 +110,31 @@ def page_of_run(
     """
     if not run.exists():
         raise InputError("is not there", run)
-    manifest = _manifest_of(run)
+    manifest = manifest_of(run)
+    page = page or page_path(run)
+    check_target(page, overwrite)
     source = source or Path(manifest["input"]["path"])
     if not source.exists():
         raise InputError("the scan that was denoised is not there; tell where it is with --input", source)
-    unit = manifest["input"].get("unit")
-    scan = read(source, unit=unit if unit in ("Bq/mL", "SUV") and source.is_file() else None)
+    scan = _as_denoised(source, manifest)
     if input_hash(scan) != manifest["input"].get("sha256_of_voxels_and_affine"):
         raise InputError(f"is not the scan that {run.name} was made from: its voxels differ", source)
     identity = identity_of(scan) if keep_identity else None
+    held = [scan]
     del scan
 
     def layer(key: str, label: str, path: Path) -> Layer:
-        return Layer(key, label, lambda: read(path))
+        return Layer(key, label, lambda: _with_factor(read(path), manifest))
 
-    layers = [layer("input", "input", source)]
-    for label in manifest.get("stages", {}):
-        path = beside(run, f"dose-{label.replace('/', '-')}")
-        if path.name in manifest["outputs"] and path.exists():
-            layers.append(layer(label, f"stage {label}", path))
-    layers.append(layer("result", "result", run))
+    layers = [Layer(INPUT, "input", lambda: held.pop() if held else _as_denoised(source, manifest))]
+    for label, path in stage_paths(run, manifest).items():
+        layers.append(layer(label, f"stage {label}", path))
+    layers.append(layer(RESULT, "result", run))
+    if reference is not None:
+        layers.append(Layer(REFERENCE, "reference", lambda: read(reference)))
     deviation = beside(run, "deviation")
     if deviation.name in manifest["outputs"] and deviation.exists():
         layers.append(layer(DEVIATION, "standard deviation", deviation))
-    page = page or page_path(run)
     write_page(
         page,
         layers,
@@ -135,7 +147,35 @@ def page_of_run(
     return page
 
 
-def _manifest_of(run: Path) -> dict[str, Any]:
+def stage_paths(run: Path, manifest: dict[str, Any]) -> dict[str, Path]:
+    """The files of a run's stages, by dose label, those that were written and are there."""
+    paths = {label: beside(run, f"dose-{label.replace('/', '-')}") for label in manifest.get("stages", {})}
+    return {
+        label: path for label, path in paths.items() if path.name in manifest["outputs"] and path.exists()
+    }
+
+
+def _as_denoised(source: Path, manifest: dict[str, Any]) -> Volume:
+    """The input, in the unit and with the SUV factor it was denoised with."""
+    unit = manifest["input"].get("unit")
+    scan = read(source, unit=unit if unit in ("Bq/mL", "SUV") and source.is_file() else None)
+    return _with_factor(scan, manifest)
+
+
+def _with_factor(volume: Volume, manifest: dict[str, Any]) -> Volume:
+    """The scan with the SUV factor of its run, which flags or a table may have given."""
+    factor = manifest.get("acquisition", {}).get("suv_per_bqml")
+    if factor is None:
+        return volume
+    return replace(volume, acquisition=replace(volume.acquisition, suv_per_bqml=factor))
+
+
+def manifest_of(run: Path) -> dict[str, Any]:
+    """The manifest beside an output of `mapdiff denoise`.
+
+    Raises:
+        InputError: there is none, or it is something else.
+    """
     path = manifest_path(run)
     if not path.is_file():
         raise InputError(

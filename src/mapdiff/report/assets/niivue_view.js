@@ -79,6 +79,9 @@ class NiivueView {
     this.nv.updateGLVolume();
   }
 
+  /** Interpolate between voxels, or show each as it is. */
+  smooth(on) { this.nv.setInterpolation(!on); }
+
   /** Move the cross-hair to a voxel. */
   move(voxel) {
     this.quiet = true;

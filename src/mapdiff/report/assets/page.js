@@ -10,10 +10,13 @@
   for (const layer of facts.layers) layer.counts = await unpackVolume(layer.id, voxels);
   const stages = facts.layers.filter((layer) => layer.key !== "deviation");
   const deviation = facts.layers.find((layer) => layer.key === "deviation");
-  const input = stages[0];
-  const state = { stage: stages.length - 1, show: "image", low: 0, high: facts.top, at: hottest(stages[stages.length - 1]), viewer: "canvas" };
-  const windows = { image: [0, facts.top], difference: [-facts.top / 4, facts.top / 4], deviation: [0, deviation ? deviation.top : 1] };
-  let planesAt = {}, niivue = null;
+  const named = (key) => stages.find((layer) => layer.key === key);
+  const input = named("input"), reference = named("reference"), result = named("result") || stages[stages.length - 1];
+  const others = { input, reference }; // what a difference is taken to
+  const state = { stage: stages.indexOf(result), show: "image", low: 0, high: facts.top, at: hottest(result), viewer: "canvas", smooth: true, angle: null };
+  const away = [-facts.top / 4, facts.top / 4];
+  const windows = { image: [0, facts.top], input: away, reference: away, deviation: [0, deviation ? deviation.top : 1] };
+  let planesAt = {}, niivue = null, printing = 0;
   const projections = new Map();
 
   /** Where to begin: the plane through the activity's centre, voxels counted up to the window's top. */
@@ -34,7 +37,8 @@
   /** What is shown now: a value by voxel, and a key that names it. */
   function picture(stage = state.stage) {
     const layer = stages[stage];
-    if (state.show === "difference") return { key: `difference ${stage}`, at: (n) => value(layer, n) - value(input, n), signed: true };
+    const other = others[state.show];
+    if (other) return { key: `to ${state.show} ${stage}`, at: (n) => value(layer, n) - value(other, n), signed: true };
     if (state.show === "deviation") return { key: "deviation", at: (n) => value(deviation, n), signed: false };
     return { key: `image ${stage}`, at: (n) => value(layer, n), signed: false };
   }
@@ -46,40 +50,38 @@
 
   /** Sizes and places of all views, from the width there is. */
   function layOut() {
-    const [X, Y, Z] = size, gap = 10, wide = $("stagebox").clientWidth, narrow = wide < 760;
-    const tall = Math.max(300, Math.min(window.innerHeight - 250, 900));
+    const [X, Y, Z] = size, gap = 10, cap = 22, wide = printing || $("stagebox").clientWidth, narrow = wide < 760;
+    const above = $("stagebox").getBoundingClientRect().top + window.scrollY;
+    const tall = printing ? 390 : Math.max(300, Math.min(window.innerHeight - above - cap - 62, 900)); // the sliders stay in sight
     const place = (element, left, top, width, height) => {
       Object.assign(element.style, { left: `${left}px`, top: `${top}px`, width: `${width}px`, height: height === null ? "auto" : `${height}px` });
       return element;
     };
-    let scale, box, panel;
+    const captioned = (name, left, top, width, height) => { place($(name), left, top, width, height); place($(`${name}-name`), left, top - cap, width, cap); };
+    let scale, box;
     if (!narrow) {
-      scale = Math.min((wide - 4 * gap) / (2 * Y + 3 * X), (tall - gap) / Z);
-      if (Z * scale < 330) scale = Math.min(330 / Z, (wide - 4 * gap - 250) / (2 * Y + 2 * X)); // room for the panel beside flat scans
-      const [x, y, z] = [X * scale, Y * scale, Z * scale], right = Math.max(x, 250);
-      const under = place($("below"), 0, z + gap, 2 * (x + y + gap) + gap, null).offsetHeight;
-      const high = Math.max(z + gap + under, y + gap + 320);
-      planesAt = { coronal: [0, 0, x, z], sagittal: [x + gap, 0, y, z], axial: [x + y + 2 * gap, 0, x, y] };
-      place($("mip-coronal"), 0, 0, x, z); place($("mip-sagittal"), x + gap, 0, y, z);
-      box = [x + y + 2 * gap, 0, x + y + 2 * gap + x, Math.max(z, y)];
-      panel = [x + y + 2 * gap + x + y + 2 * gap, y + gap, Math.min(420, Math.max(right, wide - (2 * x + 2 * y + 4 * gap))), high - y - gap];
-      $("stagebox").style.height = `${high}px`;
-      place($("panel"), ...panel);
+      scale = Math.min((wide - 4 * gap) / (2 * Y + 3 * X), tall / Z);
+      if (X * scale < 250) scale = Math.min(scale, (wide - 4 * gap - 250) / (2 * Y + 2 * X)); // the panel needs 250 px
+      const [x, y, z] = [X * scale, Y * scale, Z * scale], right = Math.max(x, 250), slices = x + y + 2 * gap;
+      const under = place($("below"), 0, cap + z + gap, 2 * slices - gap, null).offsetHeight;
+      captioned("mip-coronal", 0, cap, x, z); captioned("mip-sagittal", x + gap, cap, y, z);
+      planesAt = { coronal: [0, cap, x, z], sagittal: [x + gap, cap, y, z], axial: [slices, cap, x, y] };
+      box = [slices, 0, slices + x, cap + Math.max(z, y)];
+      const beside = 2 * slices, panel = place($("panel"), beside, cap + y + gap, Math.min(460, Math.max(right, wide - beside)), null);
+      $("stagebox").style.height = `${Math.max(cap + z + gap + under, cap + y + gap + panel.offsetHeight)}px`;
     } else {
       scale = Math.min((wide - gap) / (X + Y), 620 / Z);
-      const [x, y, z] = [X * scale, Y * scale, Z * scale];
-      const bigger = Math.min(wide / X, (1.3 * y) / Y); // the axial slice may be larger than the others
-      place($("mip-coronal"), 0, 0, x, z); place($("mip-sagittal"), x + gap, 0, y, z);
-      planesAt = { coronal: [0, 0, x, z], sagittal: [x + gap, 0, y, z], axial: [0, z + gap, X * bigger, Y * bigger] };
-      box = [0, 0, x + y + gap, z + gap + Y * bigger];
+      const [x, y, z] = [X * scale, Y * scale, Z * scale], bigger = wide / X; // the axial slice may be larger than the others
+      planesAt = { coronal: [0, cap, x, z], sagittal: [x + gap, cap, y, z], axial: [0, z + gap + 2 * cap, X * bigger, Y * bigger] };
+      box = [0, 0, wide, z + gap + 2 * cap + Y * bigger];
       // Slices first, what steers them and what they read; projections follow.
       const under = place($("below"), 0, box[3] + gap, wide, null).offsetHeight, next = box[3] + 2 * gap + under;
-      place($("panel"), 0, next, wide, 310);
-      $("mip-coronal").style.top = $("mip-sagittal").style.top = `${next + 320}px`;
-      $("stagebox").style.height = `${next + 320 + z}px`;
+      const panel = place($("panel"), 0, next, wide, null), last = next + panel.offsetHeight + gap + cap;
+      captioned("mip-coronal", 0, last, x, z); captioned("mip-sagittal", x + gap, last, y, z);
+      $("stagebox").style.height = `${last + z}px`;
     }
     place($("planes"), box[0], box[1], box[2], box[3]);
-    for (const [name, [left, top, width, height]] of Object.entries(planesAt)) place($(name), left, top, width, height);
+    for (const [name, where] of Object.entries(planesAt)) captioned(name, ...where);
     if (niivue && state.viewer === "niivue") {
       const [, , w, h] = box;
       niivue.layout(1.2 / scale, Object.fromEntries(Object.entries(planesAt).map(([name, [l, t, a, b]]) => [name, [l / w, t / h, a / w, b / h]])));
@@ -94,7 +96,7 @@
 
   function drawView(id, name, values, shown) {
     const view = VIEWS[name], canvas = $(id), width = parseFloat(canvas.style.width), height = parseFloat(canvas.style.height);
-    const context = paint(canvas, width, height, values, facts.shape[view.across], facts.shape[view.down], state, shown.signed ? blueWhiteRed : grey);
+    const context = paint(canvas, width, height, values, facts.shape[view.across], facts.shape[view.down], state, shown.signed ? blueWhiteRed : grey, state.smooth);
     cross(context, width, height, ...crossIn(view, width, height));
     letters(context, width, height, view.marks);
   }
@@ -107,7 +109,28 @@
     }
     $("niivue-planes").hidden = $("marks").hidden = here;
     if (!here) { niivue.move(state.at); drawMarks(); }
-    for (const name of ["coronal", "sagittal"]) drawView(`mip-${name}`, name, projection(name, shown).values, shown);
+    for (const name of ["coronal", "sagittal"]) if (name !== "coronal" || state.angle === null) drawView(`mip-${name}`, name, projection(name, shown).values, shown);
+  }
+
+  /** The projection from the angle that is turned to; each is computed once. */
+  function drawTurned() {
+    const shown = picture(), key = `${shown.key} turned ${state.angle}`, canvas = $("mip-coronal");
+    if (!projections.has(key)) projections.set(key, { values: turnedProjection(shown.signed ? (n) => Math.abs(shown.at(n)) : shown.at, facts.shape, facts.spacing, state.angle) });
+    const width = parseFloat(canvas.style.width), height = parseFloat(canvas.style.height);
+    const context = paint(canvas, width, height, projections.get(key).values, facts.shape[0], facts.shape[2], { low: Math.max(0, state.low), high: state.high }, grey, state.smooth);
+    const front = ["front", "left", "back", "right"][Math.round(state.angle / 90) % 4];
+    context.font = "12px system-ui, 'DejaVu Sans', sans-serif"; context.fillStyle = "#222"; context.textBaseline = "bottom";
+    context.fillText(`${state.angle}° (${front})`, 4, height - 4);
+  }
+  let turning = 0;
+  /** Turn the projection round once every few seconds, or stop and show it from the front. */
+  function setTurning(on) {
+    clearInterval(turning);
+    $("turn").setAttribute("aria-pressed", on);
+    $("turn").textContent = on ? "stop" : "turn";
+    state.angle = on ? 0 : null;
+    if (on) turning = setInterval(() => { state.angle = (state.angle + 10) % 360; drawTurned(); }, 120);
+    draw(false);
   }
 
   /** The same letters over NiiVue's planes as over ours. */
@@ -123,7 +146,7 @@
   /** Give NiiVue the voxels and the window; needed when stage, quantity or window change. */
   function fillNiivue() {
     if (state.viewer !== "niivue") return;
-    const shown = picture(), step = state.show === "deviation" ? deviation.step : input.step, counts = new Int16Array(voxels);
+    const shown = picture(), step = state.show === "deviation" ? deviation.step : stages[0].step, counts = new Int16Array(voxels);
     for (let n = 0; n < voxels; n++) counts[n] = Math.max(-32767, Math.min(32767, Math.round(shown.at(n) / step)));
     niivue.show(counts, state.low / step, state.high / step, shown.signed);
   }
@@ -132,17 +155,23 @@
     const n = offset(state.at), now = stages[state.stage], unit = ` ${facts.unit}`;
     const mm = facts.affine.slice(0, 3).map((row) => row[3] + row.slice(0, 3).reduce((sum, v, a) => sum + v * state.at[a], 0));
     const side = (v, plus, minus) => `${Math.abs(v).toFixed(0)} ${v >= 0 ? plus : minus}`;
-    $("value-input").textContent = format(value(input, n)) + unit;
-    $("value-name").textContent = now.label[0].toUpperCase() + now.label.slice(1);
+    const tell = (id, layer) => { if (layer) $(id).textContent = format(value(layer, n)) + unit; };
+    const tellDifference = (id, other) => {
+      if (!other) return;
+      const difference = value(now, n) - value(other, n);
+      $(id).textContent = (difference > 0 ? "+" : "") + format(difference) + unit;
+    };
+    tell("value-input", input); tell("value-reference", reference); tell("value-deviation", deviation);
+    tellDifference("value-difference", input); tellDifference("value-to-reference", reference);
+    $("value-name").textContent = now === input || now === reference ? "Shown" : now.label[0].toUpperCase() + now.label.slice(1);
     $("value-stage").textContent = format(value(now, n)) + unit;
-    const difference = value(now, n) - value(input, n);
-    $("value-difference").textContent = (difference > 0 ? "+" : "") + format(difference) + unit;
-    if (deviation) $("value-deviation").textContent = format(value(deviation, n)) + unit;
-    $("position").textContent = `${side(mm[0], "R", "L")}, ${side(mm[1], "A", "P")}, ${side(mm[2], "H", "F")} mm; voxel ${state.at.join(", ")}`;
+    $("position").textContent = `${side(mm[0], "R", "L")}, ${side(mm[1], "A", "P")}, ${side(mm[2], "H", "F")} mm`;
+    $("voxel").textContent = state.at.join(", ");
     $("readout").dataset.voxel = state.at.join(" ");
     $("stage-name").textContent = now.label;
     $("stage").setAttribute("aria-valuetext", now.label);
     $("stage").value = state.stage;
+    document.querySelectorAll("#stage-ticks button").forEach((button, s) => button.setAttribute("aria-pressed", s === state.stage));
     document.querySelectorAll(".axis").forEach((slider) => {
       const a = Number(slider.dataset.axis);
       slider.value = a === 2 ? state.at[2] : facts.shape[a] - 1 - state.at[a]; // as seen: right and front first
@@ -151,39 +180,24 @@
     document.querySelectorAll("#strip button").forEach((button, s) => button.setAttribute("aria-pressed", s === state.stage));
   }
 
+  /** The lines of the profile: right to left, front to back or feet to head, a value per voxel. */
+  function profileLines() {
+    const axis = Number($("along").value), length = facts.shape[axis], now = stages[state.stage];
+    const start = offset(state.at) - state.at[axis] * stride[axis], order = (n) => (axis === 2 ? n : length - 1 - n);
+    const line = (layer, colour, dash) => ({ name: layer.label, colour, dash, values: Array.from({ length }, (_, n) => value(layer, start + order(n) * stride[axis])) });
+    const lines = [line(now, "--stage", [])];
+    if (input && input !== now) lines.unshift(line(input, "--input", [4, 3]));
+    if (reference && reference !== now) lines.push(line(reference, "--reference", [1, 3]));
+    return { axis, lines, here: order(state.at[axis]) };
+  }
   function drawProfile() {
-    const axis = Number($("along").value), canvas = $("profile"), length = facts.shape[axis];
-    const width = canvas.clientWidth, height = canvas.clientHeight, context = fitted(canvas, width, height);
-    canvas.style.width = canvas.style.height = "";
-    const style = getComputedStyle(document.documentElement), colour = (name) => style.getPropertyValue(name).trim();
-    const start = offset(state.at) - state.at[axis] * stride[axis], left = 46, right = 6, top = 18, bottom = 30;
-    const order = (n) => (axis === 2 ? n : length - 1 - n); // right to left, front to back, feet to head
-    const line = (layer) => Array.from({ length }, (_, n) => value(layer, start + order(n) * stride[axis]));
-    const lines = [[line(input), "--input", [4, 3]], [line(stages[state.stage]), "--stage", []]];
-    const most = Math.max(1e-9, ...lines.flatMap(([values]) => values)), least = Math.min(0, ...lines.flatMap(([values]) => values));
-    const x = (n) => left + ((n + 0.5) * (width - left - right)) / length, y = (v) => height - bottom - ((v - least) * (height - top - bottom)) / (most - least);
-    context.font = "12px system-ui, 'DejaVu Sans', sans-serif";
-    context.fillStyle = colour("--ink"); context.strokeStyle = colour("--line");
-    context.beginPath(); context.moveTo(left, top); context.lineTo(left, height - bottom); context.lineTo(width - right, height - bottom); context.stroke();
-    context.textAlign = "right"; context.textBaseline = "middle";
-    for (const v of [0, most / 2, most]) context.fillText(Number(v.toPrecision(2)).toString(), left - 4, y(v));
-    context.textAlign = "left"; context.textBaseline = "top";
-    context.fillText("0", left, height - bottom + 3);
-    context.textAlign = "right"; context.fillText(`${size[axis].toFixed(0)} mm`, width - right, height - bottom + 3);
-    context.beginPath(); const here = x(order(state.at[axis])); context.moveTo(here, top); context.lineTo(here, height - bottom); context.stroke();
-    for (const [values, name, dash] of lines) {
-      context.strokeStyle = colour(name); context.lineWidth = 1.8; context.setLineDash(dash); context.beginPath();
-      values.forEach((v, n) => (n ? context.lineTo(x(n), y(v)) : context.moveTo(x(n), y(v))));
-      context.stroke();
-    }
-    context.setLineDash([]); context.textAlign = "left";
-    context.fillStyle = colour("--input"); context.fillText("input (dashed)", left + 4, 0);
-    context.fillStyle = colour("--stage"); context.fillText(stages[state.stage].label, left + 100, 0);
-    context.fillStyle = colour("--ink"); context.textAlign = "right"; context.fillText(facts.unit, width - right, 0);
+    const { axis, lines, here } = profileLines(), style = getComputedStyle(document.documentElement), colour = (name) => style.getPropertyValue(name).trim();
+    const ends = [["right", "left"], ["front", "back"], ["feet", "head"]][axis];
+    drawLines($("profile"), lines.map((line) => ({ ...line, colour: colour(line.colour) })), size[axis], here, ends, colour("--ink"), colour("--raised"));
   }
 
   function drawScale() {
-    const canvas = $("scale"), width = 240, signed = state.show === "difference";
+    const canvas = $("scale"), width = 240, signed = Boolean(others[state.show]);
     paint(canvas, width, 12, Float32Array.from({ length: width }, (_, n) => n / (width - 1)), width, 1, { low: 0, high: 1 }, signed ? blueWhiteRed : grey);
     canvas.style.width = canvas.style.height = "";
     $("scale-low").textContent = format(state.low);
@@ -191,16 +205,42 @@
   }
 
   function drawStrip() {
-    const wide = $("strip").clientWidth, columns = wide < 760 ? 1 : Math.max(3, stages.length);
-    const scale = Math.min(230 / size[2], (wide / columns - 32) / 2 / size[0]);
+    const wide = printing || $("strip").clientWidth, columns = wide < 760 ? 1 : Math.max(3, stages.length);
+    const scale = Math.min(260 / size[2], (wide / columns - 34) / 2 / size[0]);
     document.querySelectorAll("#strip button").forEach((button, s) => {
       const layer = stages[s], [mip, cut] = button.querySelectorAll("canvas"), view = VIEWS.coronal;
       const shown = { key: `image ${s}`, at: (n) => value(layer, n), signed: false };
       const [w, h] = [facts.shape[0], facts.shape[2]], [width, height] = [size[0] * scale, size[2] * scale];
       const grey_ = { low: windows.image[0], high: windows.image[1] };
-      paint(mip, width, height, projection("coronal", shown).values, w, h, grey_, grey);
-      paint(cut, width, height, sliceOf(shown.at, facts.shape, view, state.at[1]), w, h, grey_, grey);
+      paint(mip, width, height, projection("coronal", shown).values, w, h, grey_, grey, state.smooth);
+      paint(cut, width, height, sliceOf(shown.at, facts.shape, view, state.at[1]), w, h, grey_, grey, state.smooth);
     });
+  }
+
+  /** All five views as they are now, with stage, window and place, as a PNG. */
+  function savePicture() {
+    const shown = picture(), gap = 12, scale = 900 / size[2], canvas = document.createElement("canvas"), part = document.createElement("canvas");
+    const views = [["mip", "coronal"], ["mip", "sagittal"], ["", "coronal"], ["", "sagittal"], ["", "axial"]];
+    const widths = views.map(([, name]) => size[VIEWS[name].across] * scale), ratio = window.devicePixelRatio || 1;
+    canvas.width = widths.reduce((sum, w) => sum + w + gap, gap); canvas.height = 900 + 2 * gap + 56;
+    const context = canvas.getContext("2d");
+    context.fillStyle = "#fff"; context.fillRect(0, 0, canvas.width, canvas.height);
+    let left = gap;
+    views.forEach(([mip, name], v) => {
+      const view = VIEWS[name], height = size[view.down] * scale;
+      const values = mip ? projection(name, shown).values : sliceOf(shown.at, facts.shape, view, state.at[view.through]);
+      const drawn = paint(part, widths[v], height, values, facts.shape[view.across], facts.shape[view.down], state, shown.signed ? blueWhiteRed : grey, state.smooth);
+      if (!mip) cross(drawn, widths[v], height, ...crossIn(view, widths[v], height));
+      letters(drawn, widths[v], height, view.marks);
+      context.drawImage(part, 0, 0, part.width, part.height, left, 56, part.width / ratio, part.height / ratio);
+      context.fillStyle = "#222"; context.font = "18px system-ui, 'DejaVu Sans', sans-serif";
+      context.fillText(`${name} ${mip ? "projection" : "slice"}`, left, 48);
+      left += widths[v] + gap;
+    });
+    const what = $("show").selectedOptions[0].textContent;
+    context.font = "600 20px system-ui, 'DejaVu Sans', sans-serif";
+    context.fillText(`${facts.title}: ${stages[state.stage].label}, ${what}, ${format(state.low)} to ${format(state.high)} ${facts.unit}; research use only`, gap, 22);
+    canvas.toBlob((blob) => offer(`${fileName(facts.title, stages[state.stage].label, state.show)}.png`, blob));
   }
 
   let pending = { fill: false, frame: 0, strip: 0 };
@@ -212,6 +252,7 @@
       pending.frame = 0;
       if (pending.fill) { pending.fill = false; fillNiivue(); drawScale(); }
       drawPlanes(); drawProfile();
+      if (state.angle !== null) drawTurned();
       clearTimeout(pending.strip);
       pending.strip = setTimeout(drawStrip, 120);
     });
@@ -234,6 +275,7 @@
       try {
         $("niivue-planes").hidden = false;
         niivue = await NiivueView.open($("niivue-planes"), stages[state.stage].counts, facts, moveTo);
+        niivue.smooth(state.smooth);
       } catch (error) {
         $("viewer").querySelector("[value=niivue]").disabled = true;
         $("viewer").title = `NiiVue is not to be had here: ${error.message}`;
@@ -250,17 +292,27 @@
 
   // Steering.
   $("stage").max = stages.length - 1;
-  $("stage-ticks").append(...stages.map((_, s) => Object.assign(document.createElement("option"), { value: s })));
+  stages.forEach((layer, s) => {
+    const button = Object.assign(document.createElement("button"), { type: "button", textContent: layer === reference ? "ref." : layer.label.replace("stage ", ""), title: layer.label, tabIndex: -1 });
+    button.style.left = `calc(8px + (100% - 16px) * ${stages.length > 1 ? s / (stages.length - 1) : 0})`; // where the range's thumb stands
+    button.addEventListener("click", () => setStage(s));
+    $("stage-ticks").append(button);
+  });
   $("stage").addEventListener("input", (event) => setStage(Number(event.target.value)));
-  if (deviation) {
-    $("show").append(Object.assign(document.createElement("option"), { value: "deviation", textContent: deviation.label }));
-    document.querySelectorAll(".deviation").forEach((element) => { element.hidden = false; });
+  for (const [key, layer, words] of [["input", input, "difference to the input"], ["reference", reference, "difference to the reference"], ["deviation", deviation, deviation && deviation.label]]) {
+    if (!layer) continue;
+    $("show").append(Object.assign(document.createElement("option"), { value: key, textContent: words }));
+    document.querySelectorAll(`.${key}`).forEach((element) => { element.hidden = false; });
   }
+  $("smooth").addEventListener("change", (event) => { state.smooth = event.target.checked; if (niivue) niivue.smooth(state.smooth); draw(true); });
+  $("turn").addEventListener("click", () => setTurning(state.angle === null));
+  $("reset").addEventListener("click", () => { windows.image = [0, facts.top]; windows.input = windows.reference = away; if (deviation) windows.deviation = [0, deviation.top]; setShow(state.show); });
   $("show").addEventListener("change", (event) => setShow(event.target.value));
   for (const end of ["low", "high"]) $(end).addEventListener("change", () => {
     const [low, high] = [Number($("low").value), Number($("high").value)];
     if (!(high > low)) { $("low").value = state.low; $("high").value = state.high; return; }
     windows[state.show] = [low, high];
+    if (others[state.show]) windows.input = windows.reference = windows[state.show];
     [state.low, state.high] = [low, high];
     draw(true);
   });
@@ -276,11 +328,12 @@
     });
   });
   $("stagebox").addEventListener("keydown", (event) => {
-    if (event.target.closest("select, input")) return;
+    if (event.target.closest("select, input") || event.ctrlKey || event.metaKey || event.altKey) return;
     const keys = { ArrowLeft: [0, 1], ArrowRight: [0, -1], ArrowUp: [2, 1], ArrowDown: [2, -1], PageUp: [1, 1], PageDown: [1, -1] };
     if (keys[event.key]) step(...keys[event.key]);
     else if (event.key === "[") setStage(state.stage - 1);
     else if (event.key === "]") setStage(state.stage + 1);
+    else if (event.key === "t") setTurning(state.angle === null);
     else return;
     event.preventDefault();
     event.stopPropagation();
@@ -294,6 +347,7 @@
       const at = [...state.at];
       at[view.across] = w - 1 - x;
       at[view.down] = h - 1 - y;
+      if (id === "mip-coronal" && state.angle !== null) { setTurning(false); return; }
       if (id !== name) at[view.through] = projection(name, picture()).where[y * w + x];
       moveTo(at);
     };
@@ -314,6 +368,19 @@
   const again = () => { clearTimeout(resized); resized = setTimeout(() => { layOut(); draw(false); }, 100); };
   window.addEventListener("resize", again);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawProfile);
+  // On paper: one width, all of it drawn by the canvas, then as it was.
+  let before = null;
+  const forPaper = (width) => { printing = width; layOut(); drawPlanes(); drawProfile(); drawStrip(); };
+  window.addEventListener("beforeprint", () => { before = state.viewer; state.viewer = "canvas"; forPaper(1030); });
+  window.addEventListener("afterprint", () => { state.viewer = before || state.viewer; forPaper(0); draw(true); });
+
+  $("save-picture").addEventListener("click", savePicture);
+  $("save-profile").addEventListener("click", () => {
+    const { axis, lines } = profileLines(), rows = [["mm", ...lines.map((line) => `${line.name} (${facts.unit})`)]];
+    for (let n = 0; n < facts.shape[axis]; n++) rows.push([((n + 0.5) * facts.spacing[axis]).toFixed(2), ...lines.map((line) => Number(line.values[n].toPrecision(6)))]);
+    offerCsv(fileName(facts.title, "profile", ["right-left", "front-back", "feet-head"][axis]) + ".csv", rows);
+  });
+  $("save-figures").addEventListener("click", () => offerCsv(`${fileName(facts.title, "figures")}.csv`, rowsOf($("figures"))));
 
   setShow("image");
   await setViewer("canvas");

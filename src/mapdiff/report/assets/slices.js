@@ -35,6 +35,28 @@ function projectionOf(at, shape, view, signed) {
   return { values, where };
 }
 
+/** The largest value along parallel lines of sight, from a direction between front and side.
+ * 0 degrees is seen from the front, as the coronal projection; 90 from the patient's left. The picture is as wide
+ * as the volume is from right to left; what turns beyond it is cut off. */
+function turnedProjection(at, shape, spacing, degrees) {
+  const [I, J, K] = shape, w = I, h = K, values = new Float32Array(w * h);
+  const c = Math.cos((degrees * Math.PI) / 180), s = Math.sin((degrees * Math.PI) / 180);
+  const step = Math.min(spacing[0], spacing[1]), reach = Math.hypot(I * spacing[0], J * spacing[1]) / 2;
+  for (let x = 0; x < w; x++) {
+    const u = (w / 2 - x - 0.5) * spacing[0], line = []; // mm to the viewer's left of the middle
+    for (let d = -reach; d <= reach; d += step) {
+      const i = Math.floor((u * c - d * s) / spacing[0] + I / 2), j = Math.floor((u * s + d * c) / spacing[1] + J / 2);
+      if (i >= 0 && i < I && j >= 0 && j < J && line.at(-1) !== i + I * j) line.push(i + I * j);
+    }
+    for (let k = 0; k < K; k++) {
+      let best = line.length ? -Infinity : 0;
+      for (const n of line) { const v = at(n + k * I * J); if (v > best) best = v; }
+      values[(h - 1 - k) * w + x] = best;
+    }
+  }
+  return values;
+}
+
 /** Inverse grey: 0 at the window's low end is white. */
 function grey(t) { const g = Math.round(255 * (1 - Math.min(1, Math.max(0, t)))); return [g, g, g]; }
 /** Blue below, white at, red above the middle of the window. */
@@ -56,8 +78,8 @@ function fitted(canvas, width, height) {
   return context;
 }
 
-/** Draw a picture of w x h values into a canvas of the given size, each value a rectangle. */
-function paint(canvas, width, height, values, w, h, window_, colour) {
+/** Draw a picture of w x h values into a canvas of the given size: interpolated, or each value a rectangle. */
+function paint(canvas, width, height, values, w, h, window_, colour, smooth = false) {
   const image = new ImageData(w, h), span = window_.high - window_.low || 1;
   const table = Array.from({ length: 512 }, (_, n) => colour(n / 511));
   for (let n = 0; n < values.length; n++) {
@@ -69,7 +91,8 @@ function paint(canvas, width, height, values, w, h, window_, colour) {
   small.width = w; small.height = h;
   small.getContext("2d").putImageData(image, 0, 0);
   const context = fitted(canvas, width, height);
-  context.imageSmoothingEnabled = false;
+  context.imageSmoothingEnabled = smooth;
+  context.imageSmoothingQuality = "high";
   context.drawImage(small, 0, 0, width, height);
   return context;
 }
