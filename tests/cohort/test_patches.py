@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from mapdiff.cohort.layout import dose_path, doses_of, subjects, truth_path, write_image
-from mapdiff.cohort.patches import PatchSampler, load_subject
+from mapdiff.cohort.patches import PatchSampler
+from mapdiff.cohort.subject import load_subject
 from mapdiff.dose import DOSES, FULL
 from mapdiff.errors import InputError
 from synthetic import smooth_body, volume_of

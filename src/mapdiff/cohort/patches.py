@@ -3,108 +3,21 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 
-import nibabel
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mapdiff.body import body_mask, body_scale
-from mapdiff.cohort.layout import doses_of, truth_path
-from mapdiff.dose import FULL, dose_label
+from mapdiff.cohort.subject import SubjectScans
+from mapdiff.dose import dose_label
 from mapdiff.errors import InputError
-from mapdiff.formats import read
 
 #: Part of the patches that are centred on a lesion, where a subject has any.
 LESION_SHARE = 0.2
 #: Part of the patches that are centred on the hottest of the body (bladder, heart, brain, kidneys), whose
 #: few voxels hold most of a scan's squared error; and what part of the body that is.
 HOT_SHARE, HOT_PART = 0.15, 0.01
-
-
-@dataclass(frozen=True)
-class SubjectScans:
-    """One subject in memory, cropped to the body.
-
-    Attributes:
-        name: the subject's.
-        doses: from the highest to the lowest.
-        scans: (doses, I, J, K) float16, in units of the body's mean at full dose.
-        target: (I, J, K) float16, the noise-free image where the cohort has it, else the full dose.
-        body: (I, J, K), where the body is.
-        spacing_mm: voxel size.
-        lesion_voxels: (n, 3) voxel indices inside lesions; n may be 0.
-    """
-
-    name: str
-    doses: tuple[Fraction, ...]
-    scans: NDArray[np.float16]
-    target: NDArray[np.float16]
-    body: NDArray[np.bool_]
-    spacing_mm: tuple[float, float, float]
-    lesion_voxels: NDArray[np.int64]
-    has_truth: bool
-
-    def by_dose(self) -> dict[Fraction, NDArray[np.float16]]:
-        """The scans as a mapping."""
-        return dict(zip(self.doses, self.scans, strict=True))
-
-
-def load_subject(folder: Path, margin_mm: float = 25.0) -> SubjectScans:
-    """Read one subject of a cohort.
-
-    Args:
-        folder: the subject's, `sub-001`.
-        margin_mm: air that is kept round the body.
-
-    Raises:
-        InputError: the full dose is missing, or its scans differ in grid.
-    """
-    paths = doses_of(folder)
-    if FULL not in paths:
-        raise InputError("has no full-dose scan", folder)
-    full = read(paths[FULL])
-    body = body_mask(full.array, full.spacing)
-    scale = np.float32(body_scale(full.array, body))
-    box = _box(body, [int(np.ceil(margin_mm / s)) for s in full.spacing])
-
-    def cropped(path: Path) -> NDArray[np.float16]:
-        volume = full if path == paths[FULL] else read(path)
-        if volume.shape != full.shape or not np.allclose(volume.affine, full.affine, atol=1e-3):
-            raise InputError("lies on another grid than the full dose", path)
-        return (volume.array[box] / scale).astype(np.float16)
-
-    scans = np.stack([cropped(path) for path in paths.values()])
-    truth = truth_path(folder, folder.name, "noisefree")
-    lesions = truth_path(folder, folder.name, "lesions")
-    lesion_voxels = np.zeros((0, 3), np.int64)
-    if lesions.exists():
-        lesion_voxels = np.argwhere(_labels(lesions)[box] > 0)
-    return SubjectScans(
-        name=folder.name,
-        doses=tuple(paths),
-        scans=scans,
-        target=cropped(truth) if truth.exists() else scans[0],
-        body=np.ascontiguousarray(body[box]),
-        spacing_mm=full.spacing,
-        lesion_voxels=lesion_voxels,
-        has_truth=truth.exists(),
-    )
-
-
-def _labels(path: Path) -> NDArray[np.uint8]:
-    return np.asarray(nibabel.nifti1.Nifti1Image.from_filename(path).dataobj).astype(np.uint8)
-
-
-def _box(mask: NDArray[np.bool_], margin: Sequence[int]) -> tuple[slice, ...]:
-    box = []
-    for axis in range(3):
-        along = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
-        low, high = max(int(along[0]) - margin[axis], 0), int(along[-1]) + 1 + margin[axis]
-        box.append(slice(low, min(high, mask.shape[axis])))
-    return tuple(box)
 
 
 @dataclass(frozen=True)

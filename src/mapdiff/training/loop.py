@@ -17,7 +17,8 @@ from torch import Tensor
 
 from mapdiff import __version__
 from mapdiff.cohort.layout import subjects as subjects_of
-from mapdiff.cohort.patches import PatchSampler, SubjectScans, load_subject
+from mapdiff.cohort.patches import PatchSampler
+from mapdiff.cohort.subject import SubjectScans, load_subject
 from mapdiff.diffusion.calibration import Calibration, SubjectDegradation, calibrate, measure_subject
 from mapdiff.errors import InputError
 from mapdiff.methods.map_diff import MapDiff, estimate
