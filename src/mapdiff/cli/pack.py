@@ -17,7 +17,7 @@ def pack(
     ],
     jobs: Annotated[
         int | None,
-        typer.Option(help="Processes; default: as many as cores and memory (3 GB each) allow."),
+        typer.Option(help="Processes; default: as many as cores and memory (4 GB each) allow."),
     ] = None,
 ) -> None:
     """Pack a cohort into a chunked, compressed store (Zarr 3) that training reads a patch at a time.

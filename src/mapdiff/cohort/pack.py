@@ -21,7 +21,7 @@ from mapdiff.errors import InputError
 
 PACKED, KEPT, LEFT_OUT = "packed", "was there", "left out"
 #: Memory of one process that packs a subject of 440 x 440 x 644 at seven doses, bytes, rounded up.
-MEMORY_PER_JOB = 3 * 2**30
+MEMORY_PER_JOB = 4 * 2**30
 
 
 @dataclass(frozen=True)
@@ -123,11 +123,16 @@ def pack_subject(folder: Path, store: Path) -> PackEntry:
             for source, path in zip(before, source_files(folder), strict=True)
         ],
     }
+    grain = None
     for measure in MEASURES:
-        degradation = measure_subject(scans.by_dose(), scans.body, measure)
+        # The grain does not depend on the measure.
+        spacing = scans.spacing_mm if grain is None else None
+        degradation = measure_subject(scans.by_dose(), scans.body, measure, spacing)
+        grain = grain or degradation.grain_mm3
         facts["degradation"][measure] = {
             "real": {dose_label(dose): value for dose, value in degradation.real.items()},
             "simulated": list(degradation.simulated),
+            "grain_mm3": grain,
         }
     with written_aside(target) as aside:
         write_subject(aside, scans, facts)

@@ -5,6 +5,7 @@ STORE/sub-001/zarr.json    the facts of one subject (`SubjectFacts`)
 STORE/sub-001/scans        (images, I, J, K) float16: the doses, the highest first, then the target
 STORE/sub-001/blocks       (n, 4) uint16: blocks of 8^3 voxels that hold body, and how many voxels of it
 STORE/sub-001/lesions      (m, 3) uint16: voxels inside lesions
+STORE/sub-001/hot          (m, 3) uint16: the hottest hundredth of the body's voxels
 
 The unit is the body's mean at full dose (`scale` times that is the unit of the files), so rounding to float16
 errs by 0.049 % of SUV at most, or by 3e-8 body means where that is more. All images of a place lie in one
@@ -15,7 +16,7 @@ compression. Chunks are gathered in shards of 144^3 voxels, one file each.
 import json
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,13 @@ KIND, VERSION = "mapdiff store", 1
 #: Edges in voxels: of a chunk, of a shard, of a block of the index.
 CHUNK, SHARD, BLOCK = 24, 144, 8
 ZSTD_LEVEL = 1
+#: Part of the body that counts as its hottest (bladder, heart, brain, kidneys).
+HOT_PART = 0.01
+#: Most voxels that a table of places keeps; where there are more, every so manieth.
+MOST_PLACES = 20_000
 META_FILE = "zarr.json"
+#: Arrays that a process keeps open.
+OPEN_ARRAYS = 128
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,8 @@ class SubjectFacts:
         has_truth: the target is the noise-free image, else the full dose.
         body_voxels: voxels inside the body.
         noise: by dose label, standard deviation of (dose - full dose) over the mean, inside the body.
-        degradation: by measure, what `calibrate` needs: "real" by dose label, "simulated" on the grid.
+        degradation: by measure, what `calibrate` needs: "real" by dose label, "simulated" on the grid, and
+            "grain_mm3".
         notes: what is odd about the subject.
         sources: the files it was made from: name, bytes, mtime_ns, sha256.
         parts: bytes and SHA-256 of each file of its arrays, by path below the subject's folder.
@@ -74,7 +82,7 @@ class SubjectFacts:
 
 
 class StoredSubject:
-    """One subject of a store. Its arrays are opened at first use, so it can be sent to another process."""
+    """One subject of a store. It holds no open file, so it can be sent to another process."""
 
     def __init__(self, path: Path) -> None:
         """Read the facts.
@@ -89,10 +97,6 @@ class StoredSubject:
         except (OSError, ValueError, KeyError, TypeError):
             raise InputError("is not a subject of a cohort store", path) from None
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Without the open arrays."""
-        return {"path": self.path, "facts": self.facts}
-
     @property
     def name(self) -> str:
         """The cohort's and the subject's name, "quadra/sub-001"."""
@@ -103,30 +107,40 @@ class StoredSubject:
         """From the highest to the lowest."""
         return tuple(parse_dose(label) for label in self.facts.doses)
 
-    @cached_property
-    def _scans(self) -> Any:
-        return self._open("scans")
-
-    def _open(self, name: str) -> Any:
-        try:
-            return zarr.open_array(self.path / name, mode="r")
-        except (OSError, ValueError, KeyError) as error:
-            raise InputError(f"cannot be read: {error}", self.path / name) from None
-
     def read(self, box: tuple[slice, slice, slice]) -> NDArray[np.float16]:
-        """All doses and the target in a box of voxels inside the crop, (doses + 1, ...), float16."""
+        """All doses and the target in a box of voxels inside the crop, (doses + 1, ...), float16.
+
+        Raises:
+            InputError: the files are gone or broken.
+        """
+        path = self.path / "scans"
         try:
-            return np.asarray(self._scans[(slice(None), *box)])
-        except (OSError, ValueError, RuntimeError) as error:
-            raise InputError(f"cannot be read: {error}", self.path / "scans") from None
+            return np.asarray(_opened(path)[(slice(None), *box)])
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            raise InputError(f"cannot be read: {error}", path) from None
+
+    def _table(self, name: str) -> NDArray[np.uint16]:
+        try:
+            return np.asarray(zarr.open_array(self.path / name, mode="r")[:])
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            raise InputError(f"cannot be read: {error}", self.path / name) from None
 
     def body_blocks(self) -> NDArray[np.uint16]:
         """(n, 4): index of each block that holds body, along i, j, k, and its body voxels."""
-        return np.asarray(self._open("blocks")[:])
+        return self._table("blocks")
 
     def lesion_voxels(self) -> NDArray[np.uint16]:
         """(m, 3) voxel indices inside lesions."""
-        return np.asarray(self._open("lesions")[:])
+        return self._table("lesions")
+
+    def hot_voxels(self) -> NDArray[np.uint16]:
+        """(m, 3) voxel indices of the hottest of the body."""
+        return self._table("hot")
+
+
+@lru_cache(maxsize=OPEN_ARRAYS)
+def _opened(path: Path) -> Any:
+    return zarr.open_array(path, mode="r")
 
 
 def is_store(path: Path) -> bool:
@@ -200,8 +214,12 @@ def write_subject(folder: Path, scans: SubjectScans, facts: dict[str, Any]) -> N
     for i in range(0, shape[0], SHARD):  # a slab of shards at a time, so that the memory stays small
         slab = slice(i, i + SHARD)
         array[:, slab] = np.concatenate([scans.scans[:, slab], scans.target[slab][None]])
-    blocks = body_blocks(scans.body)
-    for name, table in (("blocks", blocks), ("lesions", scans.lesion_voxels.astype(np.uint16))):
+    tables = {
+        "blocks": body_blocks(scans.body),
+        "lesions": _thinned(scans.lesion_voxels),
+        "hot": _thinned(hottest(scans.target, scans.body)),
+    }
+    for name, table in tables.items():
         group.create_array(
             name,
             shape=table.shape,
@@ -237,3 +255,14 @@ def body_blocks(body: NDArray[np.bool_]) -> NDArray[np.uint16]:
         counts = np.add.reduceat(counts, np.arange(0, counts.shape[axis], BLOCK), axis=axis)
     where = np.argwhere(counts > 0)
     return np.concatenate([where, counts[tuple(where.T)][:, None]], axis=1).astype(np.uint16)
+
+
+def hottest(target: NDArray[np.float16], body: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Indices of the hottest hundredth of the body's voxels, (m, 3)."""
+    inside = target[body].astype(np.float32)
+    return np.argwhere(body & (target >= np.quantile(inside, 1 - HOT_PART)))
+
+
+def _thinned(places: NDArray[np.int64]) -> NDArray[np.uint16]:
+    stride = max(1, -(-len(places) // MOST_PLACES))
+    return places[::stride].astype(np.uint16)
