@@ -1,8 +1,6 @@
 """A run that was stopped and goes on is, bit for bit, the run that was not."""
 
-import csv
 import dataclasses
-import json
 import os
 import shutil
 import signal
@@ -13,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors import safe_open
+from runs import TINY, assert_same_run, header_of, rows_of, tensors_of
 
 from mapdiff.cohort.layout import dose_path
 from mapdiff.cohort.pack import pack
@@ -28,41 +26,11 @@ from mapdiff.training.folder import claimed
 from mapdiff.training.loop import train
 from synthetic import nominal_calibration, random_net, small_trained_model
 
-CONFIG = TrainingConfig(
-    channels=(8, 16), blocks=(1, 1), patch=16, batch=1, steps=6, warmup=2, validation=1, seed=3
-)
-
-
-#: Columns of the log that tell times.
-CLOCKS = ("seconds", "waiting")
+CONFIG = TINY
 
 
 class Stop(Exception):
     """The power fails."""
-
-
-def tensors_of(path: Path) -> dict[str, torch.Tensor]:
-    with safe_open(str(path), framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
-
-
-def assert_same_tensors(one: Path, other: Path) -> None:
-    a, b = tensors_of(one), tensors_of(other)
-    assert list(a) == list(b)
-    for name in a:
-        assert torch.equal(a[name], b[name]), name
-
-
-def rows_of(run: Path) -> list[dict[str, str]]:
-    with (run / "log.csv").open() as file:
-        return [{k: v for k, v in row.items() if k not in CLOCKS} for row in csv.DictReader(file)]
-
-
-def header_of(run: Path) -> dict[str, object]:
-    with safe_open(str(run / "state.safetensors"), framework="pt") as file:
-        header = json.loads(file.metadata()["training"])
-    del header["seconds"]
-    return header
 
 
 def go(cohort: Path, run: Path, config: TrainingConfig = CONFIG, resources=None, **settings) -> list[str]:
@@ -84,13 +52,6 @@ def straight(store, tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("runs") / "straight"
     go(store, run)
     return run
-
-
-def assert_same_run(one: Path, other: Path) -> None:
-    for name in ("state", "model", "best"):
-        assert_same_tensors(one / f"{name}.safetensors", other / f"{name}.safetensors")
-    assert rows_of(one) == rows_of(other) and header_of(one) == header_of(other)
-    assert (one / "calibration.json").read_text() == (other / "calibration.json").read_text()
 
 
 def test_a_run_leaves_a_model_a_state_a_log_and_a_picture(straight):

@@ -56,6 +56,8 @@ def train(
     from which the same command goes on. A cohort folder is packed into the run's folder first; `mapdiff pack`
     does it once for many runs.
     """
+    from lightning_fabric.utilities.rank_zero import rank_zero_only
+
     from mapdiff.diffusion.calibration import Calibration
     from mapdiff.errors import InputError
     from mapdiff.training.config import Resources, TrainingConfig
@@ -95,4 +97,5 @@ def train(
         restart=restart,
         say=say,
     )
-    print(model)
+    if getattr(rank_zero_only, "rank", 0) == 0:
+        print(model)
