@@ -30,7 +30,8 @@ class RunLog:
     def append(self, row: dict[str, float]) -> None:
         """Add a row; its first field is the step."""
         step = int(row["step"])
-        self.rows = [r for r in self.rows if int(r["step"]) < step]
+        # A run that an older version began has other columns; their rows do not fit.
+        self.rows = [r for r in self.rows if int(r["step"]) < step and list(r) == list(row)]
         self.rows.append({name: str(value) for name, value in row.items()})
         with written_aside(self._path) as aside, aside.open("w", newline="") as file:
             writer = csv.DictWriter(file, list(row))
