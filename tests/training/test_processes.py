@@ -1,14 +1,18 @@
 """Two processes with half the batch each train as one process does."""
 
 import os
+import re
+import shutil
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
 import torch
 from runs import header_of, rows_of, tensors_of
 
+from mapdiff.cohort.layout import dose_path
 from mapdiff.cohort.pack import pack
 
 SCRIPT = """
@@ -28,16 +32,20 @@ train([Path(store)], Path(run), replace(TINY, steps=20, batch=4), resources)
 """
 
 
-def run_in(processes: int, script: Path, *words: object) -> str:
+def start_in(processes: int, script: Path, *words: object) -> subprocess.CompletedProcess[str]:
     start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, *start, str(script), *map(str, words)],
         capture_output=True,
         text=True,
         check=False,
         env=environment,
     )
+
+
+def run_in(processes: int, script: Path, *words: object) -> str:
+    done = start_in(processes, script, *words)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
@@ -64,3 +72,13 @@ def test_two_processes_train_as_one(tiny_cohort, tmp_path):
         assert a["step"] == b["step"]
         assert float(a["loss"]) == pytest.approx(float(b["loss"]), rel=1e-4)
         assert float(a["psnr"]) == pytest.approx(float(b["psnr"]), abs=1e-3)
+
+
+@pytest.mark.slow
+def test_a_fault_ends_all_processes_and_is_told_once(tiny_cohort, tmp_path):
+    script, cohort = tmp_path / "script.py", shutil.copytree(tiny_cohort, tmp_path / "cohort")
+    script.write_text(SCRIPT.format(tests=str(Path(__file__).parent)))
+    dose_path(cohort / "sub-002", "sub-002", Fraction(1, 4)).write_bytes(b"")
+    done = start_in(2, script, cohort, tmp_path / "run", 1)
+    assert done.returncode != 0
+    assert len(re.findall(r"InputError: .*drf4.*is empty", done.stderr)) == 1

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from lightning_fabric import Fabric
 
 from mapdiff.cohort.check import SubjectCheck, check_store
 from mapdiff.cohort.layout import subjects as subjects_of
@@ -87,12 +86,8 @@ def check_sizes(cohorts: Sequence[Path], held_out: int) -> None:
             raise InputError(f"has {subjects} subjects: more than the {held_out} held out are needed", cohort)
 
 
-def prepare_stores(
-    cohorts: Sequence[Path], run: Path, jobs: int | None, fabric: Fabric, say: Say
-) -> list[Path]:
+def prepare_stores(cohorts: Sequence[Path], run: Path, jobs: int | None, say: Say) -> list[Path]:
     """The store of each cohort: itself, or packed into the run's folder from a cohort folder.
-
-    The first process packs, the others wait for it.
 
     Raises:
         InputError: a cohort is broken; one line names the first fault.
@@ -101,7 +96,7 @@ def prepare_stores(
     for number, cohort in enumerate(cohorts, 1):
         store = cohort if is_store(cohort) else run / STORES / f"{number}-{cohort.resolve().name}"
         stores.append(store)
-        if store == cohort or not fabric.is_global_zero:
+        if store == cohort:
             continue
         say(f"{cohort}: packing it into {store}")
 
@@ -111,7 +106,6 @@ def prepare_stores(
         entries = pack(cohort, store, jobs, told)
         broken = [(entry.subject, fault) for entry in entries for fault in entry.faults[:1]]
         _refuse(cohort, broken, len(entries))
-    fabric.barrier()
     return stores
 
 

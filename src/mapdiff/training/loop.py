@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from mapdiff.training.config import Resources, TrainingConfig
 from mapdiff.training.data import TrainingData, check_sizes, default_workers, open_stores, prepare_stores
 from mapdiff.training.folder import MODEL_FILE, STATE_FILE, check_room, check_same, claimed, clear
 from mapdiff.training.keeper import Keeper
-from mapdiff.training.processes import launched, share_of
+from mapdiff.training.processes import first_alone, launched, share_of
 from mapdiff.training.stopping import Stopper
 
 
@@ -75,8 +75,13 @@ def train(
             return run / MODEL_FILE
 
     check_sizes(cohorts, config.validation)
-    with _first_only(fabric, run):
-        stores = prepare_stores(cohorts, run, resources.jobs, fabric, tell)
+    with ExitStack() as claim:
+
+        def prepare() -> list[Path]:
+            claim.enter_context(claimed(run))
+            return prepare_stores(cohorts, run, resources.jobs, tell)
+
+        stores = first_alone(fabric, prepare)
         data = open_stores(cohorts, stores, config.validation, calibration)
         facts["cohorts"] = data.cohorts
         facts["calibration"] = hashlib.sha256(data.calibration.to_json().encode()).hexdigest()[:12]
@@ -112,10 +117,9 @@ def _run(
     wrapped, *wrapped_optimizers = fabric.setup(net, *optimizers.values())
     state = start_state(net, optimizers)
     keeper = None
-    if fabric.is_global_zero:
-        if restart:
-            clear(run)
-        check_room(run, parameters(net))
+    if fabric.is_global_zero and restart:
+        clear(run)
+    first_alone(fabric, lambda: check_room(run, parameters(net)))
     if not restart and (run / STATE_FILE).exists():
         load_state(state, run / STATE_FILE)
         say(f"going on at step {state.step} of {config.steps}")
@@ -196,16 +200,6 @@ def _backward(
 def _mean_over_processes(fabric: Fabric, value: Tensor) -> float:
     mean: Any = fabric.all_reduce(value.to(fabric.device), reduce_op="mean")
     return float(mean)
-
-
-@contextmanager
-def _first_only(fabric: Fabric, run: Path) -> Iterator[None]:
-    """The first process claims the run's folder."""
-    if fabric.is_global_zero:
-        with claimed(run):
-            yield
-    else:
-        yield
 
 
 @contextmanager

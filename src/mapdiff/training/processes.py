@@ -2,7 +2,10 @@
 
 import logging
 import os
+import sys
+from collections.abc import Callable
 from datetime import timedelta
+from typing import TypeVar, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -14,6 +17,7 @@ from mapdiff.training.config import Resources
 
 #: How long processes wait for the first one to pack cohort folders.
 PACKING_TIMEOUT = timedelta(hours=12)
+T = TypeVar("T")
 
 
 def launched(resources: Resources) -> Fabric:
@@ -43,6 +47,28 @@ def launched(resources: Resources) -> Fabric:
         raise InputError(f"cannot run on {devices} x {accelerator}: {error}") from None
     fabric.launch()
     return fabric
+
+
+def first_alone(fabric: Fabric, work: Callable[[], T]) -> T:
+    """Let the first process do something that the others wait for; all get its result.
+
+    Where it fails the others end too, without a word: the first one tells why.
+
+    Raises:
+        InputError: from the work.
+    """
+    if fabric.is_global_zero:
+        try:
+            result = work()
+        except InputError:
+            fabric.broadcast((None, True))
+            raise
+        fabric.broadcast((result, False))
+        return result
+    told, failed = fabric.broadcast((None, False))
+    if failed:
+        sys.exit(InputError.exit_code)
+    return cast(T, told)
 
 
 def share_of(batch: int, fabric: Fabric, accumulate: int) -> slice:
