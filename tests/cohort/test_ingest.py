@@ -15,7 +15,7 @@ from mapdiff.cli.ingest import ingest as ingest_verb
 from mapdiff.cohort import ingest as ingest_module
 from mapdiff.cohort.ingest import INGESTED, LEFT_OUT, REPORT_FILE, ingest
 from mapdiff.cohort.layout import dose_path, doses_of, sidecar_path, subjects
-from mapdiff.cohort.patches import load_subject
+from mapdiff.cohort.subject import load_subject
 from mapdiff.dose import DOSES
 from mapdiff.errors import InputError, PartialFailure
 from mapdiff.formats import read

@@ -1,5 +1,6 @@
 """The method: its loss, and its stages against the algebra of the path."""
 
+import dataclasses
 from fractions import Fraction
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from mapdiff.cohort.patches import Batch
 from mapdiff.diffusion.transform import transform
 from mapdiff.dose import DOSES
+from mapdiff.methods.base import part_of
 from mapdiff.methods.map_diff import MapDiff, estimate
 from synthetic import FULL_LEVEL, nested_scans, nominal_calibration, random_net, smooth_body
 
@@ -27,13 +29,15 @@ def batch():
         scans=torch.stack(scans),
         target=torch.stack(targets),
         doses=torch.tensor([float(d) for d in DOSES]),
+        present=torch.ones(2, len(DOSES), dtype=torch.bool),
         level=torch.full((2,), FULL_LEVEL),
         spacing_mm=torch.full((2, 3), 4.0),
     )
 
 
 def loss_of(net, batch, seed, method=METHOD) -> dict[str, torch.Tensor]:
-    return method.loss(net, batch, CALIBRATION, torch.Generator().manual_seed(seed))
+    draws = method.draw(len(batch), batch.target.shape[-1], torch.Generator().manual_seed(seed))
+    return method.loss(net, batch, CALIBRATION, draws)
 
 
 class Perfect(torch.nn.Module):
@@ -84,6 +88,34 @@ def test_the_loss_trains_every_weight(batch):
     for name, parameter in net.named_parameters():
         assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
     assert sum(float(p.grad.abs().sum()) for p in net.parameters()) > 0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_parts_of_a_batch_have_the_losses_of_the_whole(batch, seed):
+    """On average; so processes and pieces that share a batch train as one."""
+    net, method = random_net(), MapDiff(own_stages=0.5)
+    draws = method.draw(2, 16, torch.Generator().manual_seed(seed))
+    whole = method.loss(net, batch, CALIBRATION, draws)
+    parts = [
+        method.loss(net, batch.part(which), CALIBRATION, part_of(draws, which))
+        for which in (slice(0, 1), slice(1, 2))
+    ]
+    for name, value in whole.items():
+        torch.testing.assert_close(value, (parts[0][name] + parts[1][name]) / 2)
+
+
+def test_a_dose_that_is_not_present_is_not_used(batch):
+    """Whatever stands in its place: neither as the input nor as an anchor."""
+    present = batch.present.clone()
+    present[0, [2, 4]] = False  # 1/4, an anchor, and 1/20, the commonest input
+    lacking = []
+    for filler in (0.0, 100.0):
+        scans = batch.scans.clone()
+        scans[0, [2, 4]] = filler
+        lacking.append(dataclasses.replace(batch, present=present, scans=scans))
+    for seed in range(12):
+        one, other = (loss_of(random_net(), b, seed) for b in lacking)
+        assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_the_estimate_of_an_identity_is_the_state(batch):

@@ -1,91 +1,86 @@
 """A run that was stopped and goes on is, bit for bit, the run that was not."""
 
-import csv
 import dataclasses
-import json
+import os
 import shutil
+import signal
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors import safe_open
+from runs import TINY, assert_same_run, header_of, rows_of, tensors_of
 
+from mapdiff.cohort.layout import dose_path
+from mapdiff.cohort.pack import pack
+from mapdiff.cohort.patches import PatchSampler
 from mapdiff.errors import InputError
+from mapdiff.methods.map_diff import MapDiff
 from mapdiff.methods.model_file import load_model
-from mapdiff.training import loop
+from mapdiff.training import keeper
 from mapdiff.training.checkpoint import load_state, save_state, start_state
-from mapdiff.training.loop import TrainingConfig, train
+from mapdiff.training.config import Resources, TrainingConfig
+from mapdiff.training.folder import claimed
+from mapdiff.training.loop import train
+from synthetic import nominal_calibration, random_net, small_trained_model
 
-CONFIG = TrainingConfig(
-    channels=(8, 16), blocks=(1, 1), patch=16, batch=1, steps=6, warmup=2, validation=1, seed=3
-)
+CONFIG = TINY
 
 
 class Stop(Exception):
     """The power fails."""
 
 
-def tensors_of(path: Path) -> dict[str, torch.Tensor]:
-    with safe_open(str(path), framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
-
-
-def assert_same_tensors(one: Path, other: Path) -> None:
-    a, b = tensors_of(one), tensors_of(other)
-    assert list(a) == list(b)
-    for name in a:
-        assert torch.equal(a[name], b[name]), name
-
-
-def rows_of(run: Path) -> list[dict[str, str]]:
-    with (run / "log.csv").open() as file:
-        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
-
-
-def header_of(run: Path) -> dict[str, object]:
-    with safe_open(str(run / "state.safetensors"), framework="pt") as file:
-        header = json.loads(file.metadata()["training"])
-    del header["seconds"]
-    return header
-
-
-def go(cohort: Path, run: Path, config: TrainingConfig = CONFIG, **settings) -> list[str]:
+def go(cohort: Path, run: Path, config: TrainingConfig = CONFIG, resources=None, **settings) -> list[str]:
     said: list[str] = []
-    assert train([cohort], run, config, checkpoint_every=2, device="cpu", say=said.append, **settings) == (
-        run / "model.safetensors"
-    )
+    resources = Resources(device="cpu", workers=0, checkpoint_every=2, **(resources or {}))
+    assert train([cohort], run, config, resources, say=said.append, **settings) == run / "model.safetensors"
     return said
 
 
 @pytest.fixture(scope="module")
-def straight(tiny_cohort, tmp_path_factory) -> Path:
+def store(tiny_cohort, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("stores") / "tiny"
+    pack(tiny_cohort, path, jobs=1)
+    return path
+
+
+@pytest.fixture(scope="module")
+def straight(store, tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("runs") / "straight"
-    go(tiny_cohort, run)
+    go(store, run)
     return run
 
 
-def assert_same_run(one: Path, other: Path) -> None:
-    for name in ("state", "model", "best"):
-        assert_same_tensors(one / f"{name}.safetensors", other / f"{name}.safetensors")
-    assert rows_of(one) == rows_of(other) and header_of(one) == header_of(other)
-    assert (one / "calibration.json").read_text() == (other / "calibration.json").read_text()
-
-
-def test_a_run_leaves_a_model_a_state_and_a_log(straight):
+def test_a_run_leaves_a_model_a_state_a_log_and_a_picture(straight):
     names = {p.name for p in straight.iterdir()}
-    expected = {"model", "best", "state"}
-    assert names == {f"{n}.safetensors" for n in expected} | {"log.csv", "calibration.json"}
+    tensors = {f"{n}.safetensors" for n in ("model", "best", "state")}
+    assert names == tensors | {"log.csv", "calibration.json", "progress.png", "tensorboard", ".lock"}
+    assert (straight / "progress.png").read_bytes().startswith(b"\x89PNG")
     rows = rows_of(straight)
     assert [row["step"] for row in rows] == ["2", "4", "6"]
+    assert list(rows[0]) == ["step", "loss", "diffusion", "anchor", "lr", "psnr"]
     for row in rows:
         assert all(np.isfinite(float(v)) for v in row.values())
-    assert header_of(straight)["best"] == pytest.approx(min(float(row["validation"]) for row in rows))
+    assert header_of(straight)["best"] == max(float(row["psnr"]) for row in rows)
     model = load_model(straight / "model.safetensors")
     assert model.training["step"] == 6 and model.training["target"] == "noise-free"
     assert model.training["subjects"] == 2 and model.training["held_out"] == 1
     assert 0 < model.level_range[0] < model.level_range[1]
+
+
+def test_tensorboard_has_the_rows_of_the_log(straight):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(straight / "tensorboard"))
+    events.Reload()
+    for name in ("loss", "psnr", "lr"):
+        told = [(event.step, event.value) for event in events.Scalars(name)]
+        expected = [(int(row["step"]), float(row[name])) for row in rows_of(straight)]
+        assert [step for step, _ in told] == [step for step, _ in expected]
+        assert [v for _, v in told] == pytest.approx([v for _, v in expected], rel=1e-5)
 
 
 def test_training_changes_the_weights_and_the_model_is_the_average(straight):
@@ -97,31 +92,36 @@ def test_training_changes_the_weights_and_the_model_is_the_average(straight):
     assert state["net/exit.weight"].abs().max() > 0  # zero before the first step
 
 
-def test_the_same_again_is_the_same(straight, tiny_cohort, tmp_path):
-    go(tiny_cohort, tmp_path / "again")
-    assert_same_run(straight, tmp_path / "again")
+def test_the_same_again_is_the_same_whoever_reads(straight, store, tiny_cohort, tmp_path):
+    """With worker processes, and from the cohort's folder, which is packed into the run's first."""
+    resources = Resources(device="cpu", workers=2, checkpoint_every=2)
+    train([store], tmp_path / "workers", CONFIG, resources, say=lambda line: None)
+    assert_same_run(straight, tmp_path / "workers")
+    said = go(tiny_cohort, tmp_path / "folder", resources={"jobs": 1})
+    assert_same_run(straight, tmp_path / "folder")
+    assert said[1] == "[1/3] sub-001 packed" and (tmp_path / "folder" / "stores" / "1-tiny").is_dir()
 
 
 @pytest.mark.parametrize("at", [2, 3, 5])
-def test_stopped_anywhere_it_goes_on_to_the_same(straight, tiny_cohort, tmp_path, monkeypatch, at):
+def test_stopped_anywhere_it_goes_on_to_the_same(straight, store, tmp_path, monkeypatch, at):
     """Stopped before step `at + 1`: what was done since the checkpoint is done again."""
-    draw = loop.PatchSampler.draw
+    draw = PatchSampler.draw
 
-    def failing(self, step):
+    def failing(self, step, part=slice(None)):
         if step == at:
             raise Stop
-        return draw(self, step)
+        return draw(self, step, part)
 
     run = tmp_path / "run"
     with monkeypatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(loop.PatchSampler, "draw", failing)
-        go(tiny_cohort, run)
-    said = go(tiny_cohort, run)
+        patch.setattr(PatchSampler, "draw", failing)
+        go(store, run)
+    said = go(store, run)
     assert said[0] == f"going on at step {at // 2 * 2} of 6"
     assert_same_run(straight, run)
 
 
-def test_stopped_between_log_and_state_it_goes_on_to_the_same(straight, tiny_cohort, tmp_path, monkeypatch):
+def test_stopped_between_log_and_state_it_goes_on_to_the_same(straight, store, tmp_path, monkeypatch):
     def failing(state, path, facts):
         if state.step == 4:
             raise Stop
@@ -129,54 +129,172 @@ def test_stopped_between_log_and_state_it_goes_on_to_the_same(straight, tiny_coh
 
     run = tmp_path / "run"
     with monkeypatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(loop, "save_state", failing)
-        go(tiny_cohort, run)
-    go(tiny_cohort, run)
+        patch.setattr(keeper, "save_state", failing)
+        go(store, run)
+    go(store, run)
     assert_same_run(straight, run)
 
 
-def test_out_of_time_it_stops_whole_and_goes_on(straight, tiny_cohort, tmp_path):
-    """One step a session; only the log has more rows, since every stop is a checkpoint."""
+def test_out_of_time_it_stops_whole_and_goes_on_to_the_same(straight, store, tmp_path):
+    """One step a session, between two checkpoints too."""
     run = tmp_path / "run"
     for step in range(1, 7):
-        said = go(tiny_cohort, run, max_hours=1e-9)
-        assert header_of(run)["step"] == step and (run / "model.safetensors").exists()
-        assert step == 6 or "run again" in said[-1]
-    assert_same_tensors(straight / "state.safetensors", run / "state.safetensors")
-    assert_same_tensors(straight / "model.safetensors", run / "model.safetensors")
-    assert [row["step"] for row in rows_of(run)] == list("123456")
+        said = go(store, run, resources={"max_hours": 1e-9})
+        assert header_of(run)["step"] == step
+        assert load_model(run / "model.safetensors").training["step"] == step
+        assert step == 6 or said[-1] == f"stopped by --max-hours at step {step}; run again to go on"
+    assert_same_run(straight, run)
 
 
-def test_a_finished_run_does_nothing(straight, tiny_cohort, tmp_path):
+def test_sigterm_stops_whole(straight, store, tmp_path, monkeypatch):
+    draw = PatchSampler.draw
+
+    def terminated(self, step, part=slice(None)):
+        if step == 2 and self.batch == CONFIG.batch and self.patch == CONFIG.patch:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return draw(self, step, part)
+
+    run, before = tmp_path / "run", signal.getsignal(signal.SIGTERM)
+    with monkeypatch.context() as patch:
+        patch.setattr(PatchSampler, "draw", terminated)
+        said = go(store, run)
+    assert said[-1] == "stopped by SIGTERM at step 3; run again to go on"
+    assert signal.getsignal(signal.SIGTERM) == before
+    go(store, run)
+    assert_same_run(straight, run)
+
+
+def test_a_finished_run_does_nothing(straight, store, tmp_path):
     run = shutil.copytree(straight, tmp_path / "run")
-    before = {p.name: (p.stat().st_mtime_ns, p.read_bytes()) for p in run.iterdir()}
-    said = go(tiny_cohort, run)
-    assert said[-1] == "the run is finished: 6 steps"
-    assert {p.name: (p.stat().st_mtime_ns, p.read_bytes()) for p in run.iterdir()} == before
+    before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in run.rglob("*") if p.is_file()}
+    assert go(store, run) == ["the run is finished: 6 steps"]
+    assert {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in run.rglob("*") if p.is_file()} == before
 
 
 @pytest.mark.parametrize(
     ("key", "value"), [("seed", 4), ("steps", 7), ("learning_rate", 1e-4), ("batch", 2), ("ema", 0.9)]
 )
-def test_a_changed_configuration_is_refused_by_name(straight, tiny_cohort, key, value):
+def test_a_changed_configuration_is_refused_by_name(straight, store, key, value):
     before = (straight / "state.safetensors").read_bytes()
-    with pytest.raises(InputError, match=rf"straight.*{key} = "):
-        go(tiny_cohort, straight, dataclasses.replace(CONFIG, **{key: value}))
+    with pytest.raises(InputError, match=rf"straight.*{key} = .*--restart"):
+        go(store, straight, dataclasses.replace(CONFIG, **{key: value}))
     assert (straight / "state.safetensors").read_bytes() == before
 
 
+@pytest.fixture(scope="module")
+def stopped(store, tmp_path_factory) -> Path:
+    """A run that was stopped after its first step."""
+    run = tmp_path_factory.mktemp("runs") / "stopped"
+    go(store, run, resources={"max_hours": 1e-9})
+    return run
+
+
+def test_other_cohorts_are_refused(stopped, store, tmp_path):
+    other = shutil.copytree(store, tmp_path / "tiny")
+    shutil.rmtree(other / "sub-001")
+    with pytest.raises(InputError, match=r"cohorts = tiny \(3 subjects, \w+\), not tiny \(2 subjects"):
+        go(other, stopped)
+
+
+def test_another_calibration_is_refused(stopped, store):
+    with pytest.raises(InputError, match="calibration = "):
+        go(store, stopped, calibration=nominal_calibration())
+
+
+def test_another_start_is_refused(stopped, store):
+    with pytest.raises(InputError, match="init = None"):
+        go(store, stopped, init=small_trained_model(random_net()))
+
+
+def test_restart_begins_anew(straight, store, tmp_path):
+    run = tmp_path / "run"
+    go(store, run, dataclasses.replace(CONFIG, seed=9))
+    said = go(store, run, restart=True)
+    assert "going on" not in said[0]
+    assert_same_run(straight, run)
+
+
+def test_two_processes_do_not_share_a_folder(store, tmp_path):
+    with claimed(tmp_path), pytest.raises(InputError, match="another process trains"):
+        go(store, tmp_path)
+
+
+def test_a_model_is_fine_tuned(store, tmp_path):
+    """The start has its network's size and its weights; the first steps do not leave them far behind."""
+    start = small_trained_model(random_net((8, 16), (2, 1)))
+    config = dataclasses.replace(CONFIG, channels=(16, 8), steps=1, learning_rate=1e-6)
+    go(store, tmp_path / "run", config, init=start)
+    model = load_model(tmp_path / "run" / "model.safetensors")
+    assert model.net.config == start.net.config
+    assert len(model.training["init"]) == 12
+    for name, value in model.net.state_dict().items():
+        torch.testing.assert_close(value, start.net.state_dict()[name], rtol=0, atol=1e-5)
+
+
+def test_pieces_of_a_batch_train_the_same(store, tmp_path):
+    config = dataclasses.replace(CONFIG, batch=4, steps=4)
+    precise = {"precision": "float32"}
+    go(store, tmp_path / "one", config, precise)
+    go(store, tmp_path / "four", config, precise | {"accumulate": 4})
+    one, four = (tensors_of(tmp_path / name / "state.safetensors") for name in ("one", "four"))
+    for name in one:
+        if not name.startswith("optimizer"):
+            torch.testing.assert_close(one[name], four[name], rtol=0, atol=1e-5)
+
+
+def test_a_batch_that_cannot_be_cut_is_refused(store, tmp_path):
+    with pytest.raises(InputError, match="batch = 1: not a multiple of 1 processes x 2 pieces"):
+        go(store, tmp_path / "run", resources={"accumulate": 2})
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: 12 bytes"),
+    ],
+    ids=["cuda", "python", "cpu"],
+)
+def test_out_of_memory_is_advice(store, tmp_path, monkeypatch, error):
+    def hungry(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(MapDiff, "loss", hungry)
+    with pytest.raises(InputError, match=r"out of memory with 1 patches of 16\^3.*--accumulate 2"):
+        go(store, tmp_path / "run")
+
+
+def test_other_errors_are_not_taken_for_memory(store, tmp_path, monkeypatch):
+    def wrong(*args, **kwargs):
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(MapDiff, "loss", wrong)
+    with pytest.raises(RuntimeError, match="a fault"):
+        go(store, tmp_path / "run")
+
+
+def test_subjects_may_lack_doses(tiny_cohort, tmp_path):
+    cohort = shutil.copytree(tiny_cohort, tmp_path / "cohort")
+    for name, drf in (("sub-001", 50), ("sub-002", 4)):
+        dose_path(cohort / name, name, Fraction(1, drf)).unlink()
+    go(cohort, tmp_path / "run", resources={"jobs": 1})
+    assert all(np.isfinite(float(v)) for row in rows_of(tmp_path / "run") for v in row.values())
+
+
 @pytest.mark.parametrize("content", [b"", b"not a state", None])
-def test_a_broken_state_is_named(straight, tiny_cohort, tmp_path, content):
+def test_a_broken_state_is_named(straight, store, tmp_path, content):
     run = shutil.copytree(straight, tmp_path / "run")
     state = run / "state.safetensors"
     state.write_bytes(state.read_bytes()[:-100] if content is None else content)
     with pytest.raises(InputError, match=r"state\.safetensors.*not a training state"):
-        go(tiny_cohort, run)
+        go(store, run)
 
 
 def test_a_state_of_another_network_is_refused(straight):
     net = torch.nn.Linear(2, 2)
-    state = start_state(net, torch.optim.AdamW(net.parameters()))
+    state = start_state(net, {"all": torch.optim.AdamW(net.parameters())})
     with pytest.raises(InputError, match="training state of this network"):
         load_state(state, straight / "state.safetensors")
 
@@ -190,20 +308,37 @@ def test_a_state_of_another_network_is_refused(straight):
         {"validation": -1},
         {"validation": 3},
         {"seed": -1},
+        {"learning_rate": 0.0},
         {"method": "gan-of-dreams"},
     ],
 )
 def test_settings_that_make_no_sense_are_input_errors_and_leave_nothing(tiny_cohort, tmp_path, wrong):
-    (key,) = wrong
     with pytest.raises(InputError):
         go(tiny_cohort, tmp_path / "run", dataclasses.replace(CONFIG, **wrong))
-    assert not (tmp_path / "run").exists(), key
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_is_no_cohort_is_an_input_error_and_leaves_nothing(tmp_path):
     with pytest.raises(InputError, match=r"nothing.*not a cohort"):
         go(tmp_path / "nothing", tmp_path / "run")
-    assert not (tmp_path / "run").exists()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"device": "abacus"},
+        {"precision": "int8"},
+        {"devices": 0},
+        {"accumulate": 0},
+        {"max_hours": 0.0},
+        {"workers": -1},
+        {"checkpoint_every": 0},
+    ],
+)
+def test_resources_that_make_no_sense_are_input_errors(wrong):
+    with pytest.raises(InputError, match=next(iter(wrong)).replace("_", "-")):
+        Resources(**wrong)
 
 
 def test_the_rate_warms_up_and_falls_to_zero():
@@ -216,7 +351,7 @@ def test_the_rate_warms_up_and_falls_to_zero():
 
 def test_the_average_follows_the_weights():
     net = torch.nn.Linear(1, 1, bias=False)
-    state = start_state(net, torch.optim.AdamW(net.parameters()))
+    state = start_state(net, {"all": torch.optim.AdamW(net.parameters())})
     start = state.ema["weight"].clone()
     with torch.no_grad():
         net.weight.add_(1)

@@ -3,12 +3,14 @@
 from collections.abc import Callable
 
 from mapdiff.cli.calibrate import calibrate
+from mapdiff.cli.check import check
 from mapdiff.cli.demo import demo
 from mapdiff.cli.denoise import denoise
 from mapdiff.cli.evaluate import evaluate
 from mapdiff.cli.export import export
 from mapdiff.cli.info import info
 from mapdiff.cli.ingest import ingest
+from mapdiff.cli.pack import pack
 from mapdiff.cli.report import report
 from mapdiff.cli.simulate import simulate
 from mapdiff.cli.train import train
@@ -21,6 +23,8 @@ VERBS: list[Callable[..., None]] = [
     info,
     simulate,
     ingest,
+    check,
+    pack,
     calibrate,
     train,
     export,

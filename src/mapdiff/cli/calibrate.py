@@ -23,7 +23,7 @@ def calibrate(
     from mapdiff.diffusion.calibration import MEASURES
     from mapdiff.errors import InputError
     from mapdiff.report.calibration_plot import plot_calibration
-    from mapdiff.training.loop import calibrate_cohorts
+    from mapdiff.training.data import calibrate_cohorts
 
     if measure not in MEASURES:
         raise InputError(f"--measure {measure}: there are {', '.join(MEASURES)}")

@@ -27,7 +27,7 @@ def export(
     from mapdiff.diffusion.calibration import Calibration
     from mapdiff.errors import InputError
     from mapdiff.methods.model_file import load_model, save_model
-    from mapdiff.training.loop import BEST_FILE
+    from mapdiff.training.folder import BEST_FILE
 
     if output.suffix != ".safetensors":
         raise InputError("must end in .safetensors", output)

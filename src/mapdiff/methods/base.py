@@ -14,6 +14,10 @@ from mapdiff.diffusion.calibration import Calibration
 #: Over a whole volume it runs tile by tile, over a training patch at once: samplers do not know.
 Predict = Callable[[Tensor, Tensor, float], Tensor]
 
+#: What a step draws at random, by name. Tensors with an axis have one entry for each patch of the whole
+#: batch, those without serve all patches.
+Draws = dict[str, Tensor]
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -24,15 +28,50 @@ class Stage:
     image: Tensor
 
 
-class Method(Protocol):
-    """One method under the common protocol."""
+def part_of(draws: Draws, which: slice) -> Draws:
+    """The draws of some of the patches of a batch."""
+    return {name: values[which] if values.ndim else values for name, values in draws.items()}
 
-    name: str
+
+class Method(Protocol):
+    """One method under the common protocol.
+
+    A training step draws everything random for the whole batch at once (`draw`); processes and pieces of a
+    batch then take their part of the draws, so that their number changes nothing.
+    """
+
+    @property
+    def name(self) -> str:
+        """What `--method` calls it."""
+        ...
+
+    def build(self, channels: tuple[int, ...], blocks: tuple[int, ...]) -> nn.Module:
+        """An untrained network of that many channels and blocks at each resolution."""
+        ...
+
+    def turns(self, net: nn.Module) -> dict[str, list[nn.Parameter]]:
+        """Whose turn it is in a step, in order, and the weights it trains, each with an optimiser of its own.
+
+        Most methods have one; a GAN has its generator and its discriminator.
+        """
+        ...
+
+    def draw(self, size: int, patch: int, generator: torch.Generator) -> Draws:
+        """Everything random of a step with `size` patches of edge `patch`."""
+        ...
 
     def loss(
-        self, net: nn.Module, batch: Batch, calibration: Calibration, generator: torch.Generator
+        self, net: nn.Module, batch: Batch, calibration: Calibration, draws: Draws, turn: str
     ) -> dict[str, Tensor]:
-        """The training loss ("loss") and its named parts, scalars."""
+        """The training loss ("loss") of a turn and its named parts, scalars, means over the patches."""
+        ...
+
+    def level_range(self, levels: Sequence[float]) -> tuple[float, float]:
+        """Noise levels of the input that training covers, from those of the subjects at full dose."""
+        ...
+
+    def predictor(self, net: nn.Module, level: float, spacing_mm: Sequence[float]) -> Predict:
+        """A `Predict` for (I, J, K) images whose input has the noise `level`, the whole image at once."""
         ...
 
     def stages(

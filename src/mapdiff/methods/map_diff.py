@@ -25,8 +25,8 @@ from mapdiff.diffusion.calibration import Calibration, nominal, stage_doses
 from mapdiff.diffusion.complement import ComplementNoise
 from mapdiff.diffusion.transform import invert, transform
 from mapdiff.dose import ANCHORS, dose_label
-from mapdiff.methods.base import Predict, Stage
-from mapdiff.networks.denoiser import condition_of
+from mapdiff.methods.base import Draws, Predict, Stage
+from mapdiff.networks.denoiser import DenoiserConfig, DenoiserNet, condition_of
 
 
 def estimate(
@@ -40,6 +40,19 @@ def estimate(
     """z-hat = T^-1(f(T(x_t), t, T(u))), linear intensity in units of the body's mean, (B, 1, I, J, K)."""
     out: Tensor = invert(net(transform(state), transform(u), condition_of(level_state, level_u, spacing_mm)))
     return out
+
+
+#: Spreads a figure of each patch over its voxels.
+COLUMN = (slice(None), None, None, None, None)
+
+
+@dataclass(frozen=True)
+class _Input:
+    """The input of a batch, (B, 1, P, P, P), its noise level and dose, (B,)."""
+
+    u: Tensor
+    level: Tensor
+    dose: Tensor
 
 
 @dataclass(frozen=True)
@@ -66,8 +79,55 @@ class MapDiff:
         (1 / 100, 0.10),
     )
 
+    def build(self, channels: tuple[int, ...], blocks: tuple[int, ...]) -> DenoiserNet:
+        """An untrained denoiser."""
+        return DenoiserNet(DenoiserConfig(channels, blocks))
+
+    def turns(self, net: nn.Module) -> dict[str, list[nn.Parameter]]:
+        """One turn trains all weights."""
+        return {"denoiser": list(net.parameters())}
+
+    def level_range(self, levels: Sequence[float]) -> tuple[float, float]:
+        """From the highest input dose of the quietest subject to the lowest dose of the noisiest."""
+        doses = [dose for dose, _ in self.input_doses]
+        low, high = self.noise_scale
+        return min(levels) * low / max(doses) ** 0.5, max(levels) * high / min(doses) ** 0.5
+
+    def predictor(self, net: nn.Module, level: float, spacing_mm: Sequence[float]) -> Predict:
+        """The network over a whole image at once."""
+
+        def predict(state: Tensor, u: Tensor, level_state: float) -> Tensor:
+            levels = torch.tensor([[level_state], [level]], device=u.device)
+            return estimate(net, state[None, None], u[None, None], levels[0], levels[1], spacing_mm)[0, 0]
+
+        return predict
+
+    def draw(self, size: int, patch: int, generator: torch.Generator) -> Draws:
+        """The random part of a step.
+
+        Returns:
+            "dose": (size,), wanted dose fraction of the input; "scale": (size,), the factor of its noise;
+            "rise": (size, n), how far each of the n own stages before the state steps, from 0 (not at all) to
+            1 (half the dose); n is 0, 1 or 2.
+        """
+
+        def uniform(low: float, high: float) -> Tensor:
+            return low + (high - low) * torch.rand(size, generator=generator)
+
+        chances = torch.tensor([chance for _, chance in self.input_doses])
+        drawn = torch.multinomial(chances, size, replacement=True, generator=generator)
+        dose = torch.tensor([dose for dose, _ in self.input_doses])[drawn]
+        low, high = self.noise_scale
+        scale = torch.exp(uniform(torch.tensor(low).log().item(), torch.tensor(high).log().item()))
+        steps = 0
+        if float(torch.rand((), generator=generator)) < self.own_stages:
+            steps = 1 + int(torch.randint(2, (), generator=generator))
+        rises = [uniform(0, 1) for _ in range(steps)]
+        rise = torch.stack(rises, dim=1) if rises else torch.zeros(size, 0)
+        return {"dose": dose, "scale": scale, "rise": rise}
+
     def loss(
-        self, net: nn.Module, batch: Batch, calibration: Calibration, generator: torch.Generator
+        self, net: nn.Module, batch: Batch, calibration: Calibration, draws: Draws, turn: str = "denoiser"
     ) -> dict[str, Tensor]:
         """Diffusion loss plus anchor loss of one batch.
 
@@ -75,58 +135,79 @@ class MapDiff:
             net: the denoiser.
             batch: linear patches.
             calibration: the anchors' times.
-            generator: draws doses, noise scales and stages.
+            draws: from `draw`, one entry for each patch of the batch.
+            turn: there is one.
 
         Returns:
             Scalars "loss", "diffusion", "anchor".
         """
-        z, doses = batch.target, batch.doses
-        size, device = len(z), z.device
-
-        def uniform(low: float, high: float) -> Tensor:
-            return low + (high - low) * torch.rand(size, generator=generator).to(device)
-
-        chances = torch.tensor([chance for _, chance in self.input_doses])
-        drawn = torch.multinomial(chances, size, replacement=True, generator=generator)
-        wanted = torch.tensor([dose for dose, _ in self.input_doses], device=device)[drawn.to(device)]
-        index = (doses[None] - wanted[:, None]).abs().argmin(dim=1)
-        d_u = doses[index]
-        low, high = self.noise_scale
-        scale = torch.exp(uniform(torch.tensor(low).log().item(), torch.tensor(high).log().item()))
-        column = (slice(None), None, None, None, None)
-        u = z + scale[column] * (batch.scans[torch.arange(size), index][:, None] - z)
-        level_u = batch.level * scale / d_u.sqrt()
-
-        state, d_s = u, d_u
-        if float(torch.rand((), generator=generator)) < self.own_stages:
-            steps = 1 + int(torch.randint(2, (), generator=generator))
-            for _ in range(steps):
-                # A stage anywhere between here and half the dose: the anchors are three of them.
-                d_next = torch.exp(uniform(0, 1) * (torch.log(d_s.clamp_min(0.5)) - torch.log(d_s))) * d_s
-                with torch.no_grad():
-                    z_hat = estimate(net, state, u, level_u * (d_u / d_s).sqrt(), level_u, batch.spacing_mm)
-                    state = dose_path.step(state, z_hat, (d_s / d_next)[column])
-                d_s = d_next
-
+        z = batch.target
+        draws = {name: values.to(z.device) for name, values in draws.items()}
+        start = self._input(batch, draws)
+        u, level_u, d_u = start.u, start.level, start.dose
+        state, d_s = self._own_stage(net, start, draws["rise"], batch.spacing_mm)
         z_hat = estimate(net, state, u, level_u * (d_u / d_s).sqrt(), level_u, batch.spacing_mm)
         weight = error_weight(u, batch.spacing_mm)
         share = level_weight(level_u)
         diffusion = (share * weighted_square(z_hat, z, weight)).mean()
-        t = torch.tensor([dose_path.time_of(float(d)) for d in d_s], device=device)
+        anchor = self._anchor_loss(batch, calibration, draws["scale"], state, d_s, z_hat, share, weight)
+        return {"loss": diffusion + self.anchor_weight * anchor, "diffusion": diffusion, "anchor": anchor}
+
+    def _input(self, batch: Batch, draws: Draws) -> "_Input":
+        """The input u of each patch: of the doses its subject has the nearest to the wanted, noise scaled."""
+        distance = (batch.doses[None] - draws["dose"][:, None]).abs()
+        index = distance.masked_fill(~batch.present, float("inf")).argmin(dim=1)
+        dose = batch.doses[index]
+        y = batch.scans[torch.arange(len(batch), device=index.device), index][:, None]
+        u = batch.target + draws["scale"][COLUMN] * (y - batch.target)
+        return _Input(u, batch.level * draws["scale"] / dose.sqrt(), dose)
+
+    def _own_stage(
+        self, net: nn.Module, start: "_Input", rise: Tensor, spacing_mm: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The state and its dose: the input, or a stage of the network's own after one step or two.
+
+        A stage lies anywhere between the state before it and half the dose: the anchors are three of them.
+        """
+        u, level_u, d_u = start.u, start.level, start.dose
+        state, d_s = u, d_u
+        for step in range(rise.shape[1]):
+            d_next = torch.exp(rise[:, step] * (torch.log(d_s.clamp_min(0.5)) - torch.log(d_s))) * d_s
+            with torch.no_grad():
+                z_hat = estimate(net, state, u, level_u * (d_u / d_s).sqrt(), level_u, spacing_mm)
+                state = dose_path.step(state, z_hat, (d_s / d_next)[COLUMN])
+            d_s = d_next
+        return state, d_s
+
+    def _anchor_loss(
+        self,
+        batch: Batch,
+        calibration: Calibration,
+        scale: Tensor,
+        state: Tensor,
+        d_s: Tensor,
+        z_hat: Tensor,
+        share: Tensor,
+        weight: Tensor,
+    ) -> Tensor:
+        """Sum over the anchors of w_d(t) rho(stage at d, y_d), over those that a subject has."""
+        z = batch.target
+        t = torch.tensor([dose_path.time_of(float(d)) for d in d_s], device=z.device)
         labels = [dose_label(dose) for dose in ANCHORS]
         weights = timestep_weights(t, {label: calibration.anchors[label].t for label in labels})
-        anchor = torch.zeros((), device=device)
+        anchor = torch.zeros((), device=z.device)
         for label in labels:
             # The anchor the state stands at, or the next above it; one already passed teaches nothing.
             dose = torch.full_like(d_s, nominal(label))
-            reached = dose >= d_s
+            index = int((batch.doses - nominal(label)).abs().argmin())
+            reached = (dose >= d_s) & batch.present[:, index]
             if not bool(reached.any()):
                 continue
-            y_d = batch.scans[:, int((doses - nominal(label)).abs().argmin())][:, None]
-            y_d = z + scale[column] * (y_d - z)
-            stage = dose_path.step(state, z_hat, (d_s / dose).clamp(max=1)[column])
+            y_d = batch.scans[:, index][:, None]
+            y_d = z + scale[COLUMN] * (y_d - z)
+            stage = dose_path.step(state, z_hat, (d_s / dose).clamp(max=1)[COLUMN])
             anchor = anchor + (share * weights[label] * reached * weighted_square(stage, y_d, weight)).mean()
-        return {"loss": diffusion + self.anchor_weight * anchor, "diffusion": diffusion, "anchor": anchor}
+        return anchor
 
     def stages(
         self,

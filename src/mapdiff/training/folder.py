@@ -1,0 +1,88 @@
+"""A run's folder: what lies in it, who may write to it, whether there is room."""
+
+import contextlib
+import fcntl
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mapdiff.errors import InputError
+from mapdiff.training.log import BOARD_FOLDER, LOG_FILE
+from mapdiff.training.picture import PICTURE_FILE
+
+STATE_FILE = "state.safetensors"
+MODEL_FILE = "model.safetensors"
+BEST_FILE = "best.safetensors"
+CALIBRATION_FILE = "calibration.json"
+LOCK_FILE = ".lock"
+
+
+@contextlib.contextmanager
+def claimed(run: Path) -> Iterator[None]:
+    """Make the folder where it is not there, and keep others from training in it meanwhile.
+
+    The lock dies with the process, however that ends.
+
+    Raises:
+        InputError: the folder cannot be written, or another process trains in it.
+    """
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        lock = (run / LOCK_FILE).open("w")
+    except OSError as error:
+        raise InputError(f"cannot be written: {error.strerror or error}", run) from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError("another process trains in this folder", run) from None
+        for aside in run.glob(".aside-*"):  # what a killed session was writing
+            aside.unlink(missing_ok=True)
+        yield
+
+
+def clear(run: Path) -> None:
+    """Remove a run's results, not the stores of its cohorts."""
+    for name in (STATE_FILE, MODEL_FILE, BEST_FILE, LOG_FILE, CALIBRATION_FILE, PICTURE_FILE):
+        (run / name).unlink(missing_ok=True)
+    shutil.rmtree(run / BOARD_FOLDER, ignore_errors=True)
+
+
+def check_same(before: dict[str, Any], now: dict[str, Any], run: Path) -> None:
+    """Refuse to go on with a run that was started otherwise.
+
+    Raises:
+        InputError: a key differs; the text names it.
+    """
+    for key, value in now.items():
+        if key in before and before[key] != value:
+            raise InputError(
+                f"was started with {key} = {_told(before[key])}, not {_told(value)}; give another folder, "
+                "or --restart to begin anew in this one",
+                run,
+            )
+
+
+def check_room(run: Path, parameters: int) -> None:
+    """Refuse a disk that cannot hold the run's files.
+
+    Args:
+        run: the folder.
+        parameters: of the network.
+
+    Raises:
+        InputError: there is not enough room.
+    """
+    # Weights, average and two moments, then model and best model, the largest of them twice while it is
+    # written aside; ten megabytes for the log, TensorBoard and the picture.
+    needed = 4 * parameters * (4 + 4 + 1 + 1) + 10 * 2**20
+    free = shutil.disk_usage(run).free
+    if free < needed:
+        raise InputError(
+            f"the disk has {free / 2**20:.0f} MB left, the run needs {needed / 2**20:.0f} MB", run
+        )
+
+
+def _told(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
