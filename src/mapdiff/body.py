@@ -45,21 +45,21 @@ class BlockMask:
     factors: tuple[int, int, int]
     shape: tuple[int, int, int]
 
-    def voxels(
-        self, start: Sequence[int] = (0, 0, 0), stop: Sequence[int] | None = None
-    ) -> NDArray[np.bool_]:
-        """The mask on the voxels of a box, all of them by default; False beyond the image."""
+    def __getitem__(self, box: tuple[slice, slice, slice]) -> NDArray[np.bool_]:
+        """The mask on the voxels of a box, as of an array of `shape`."""
         mask = self.blocks
-        spans = list(zip(start, stop or self.shape, self.shape, self.factors, strict=True))
-        for axis, (first, last, size, factor) in enumerate(spans):
-            mask = np.take(mask, np.arange(first, min(last, size)) // factor, axis=axis)
-        beyond = [(0, last - max(min(last, size), first)) for first, last, size, _ in spans]
-        return np.pad(mask, beyond) if any(after for _, after in beyond) else mask
+        for axis, (span, size, factor) in enumerate(zip(box, self.shape, self.factors, strict=True)):
+            mask = np.take(mask, np.arange(*span.indices(size)) // factor, axis=axis)
+        return mask
+
+    def voxels(self) -> NDArray[np.bool_]:
+        """The mask on all voxels, (I, J, K)."""
+        return self[:, :, :]
 
     def grown(self, length_mm: float, spacing: Sequence[float]) -> "BlockMask":
-        """With all blocks whose centre lies within a length of a block of it."""
-        pitch = [s * f for s, f in zip(spacing, self.factors, strict=True)]
-        near = ndimage.distance_transform_edt(~self.blocks, sampling=pitch) <= length_mm
+        """Widened by about that length, in steps of a block to its six neighbours."""
+        pitch = max(s * f for s, f in zip(spacing, self.factors, strict=True))
+        near = ndimage.binary_dilation(self.blocks, iterations=max(1, round(length_mm / pitch)))
         return BlockMask(near, self.factors, self.shape)
 
 
@@ -178,11 +178,10 @@ def body_scale(array: Array, mask: NDArray[np.bool_] | BlockMask) -> float:
     if not isinstance(mask, BlockMask):
         mask = BlockMask(mask, (1, 1, 1), (array.shape[0], array.shape[1], array.shape[2]))
     factors = [SCALE_BLOCK] * array.ndim
-    i, j, k = array.shape
     slabs = []
-    for first in range(0, k, _SLAB):  # a multiple of SCALE_BLOCK
+    for first in range(0, array.shape[2], _SLAB):  # a multiple of SCALE_BLOCK
         part = array[:, :, first : first + _SLAB]
-        inside = mask.voxels((0, 0, first), (i, j, first + part.shape[2]))
+        inside = mask[:, :, first : first + _SLAB]
         slabs.append((_block_sums(inside, factors), _block_sums(np.where(inside, part, 0), factors)))
     counts, sums = (np.concatenate(parts, axis=2) for parts in zip(*slabs, strict=True))
     if not counts.any():

@@ -19,7 +19,7 @@ SCANS = nested_scans(Z)
 @pytest.mark.parametrize("dose", [Fraction(1, 4), Fraction(1, 20), Fraction(1, 100)])
 @pytest.mark.parametrize("start", [0.05, 0.3, 2.0])
 def test_a_perfect_estimate_gives_the_true_level(dose, start):
-    u = torch.from_numpy(SCANS[dose])
+    u = SCANS[dose]
     truth = torch.from_numpy(Z)
     found = find_noise(
         lambda tile, level: truth[tile.slices],
@@ -37,7 +37,7 @@ def test_a_perfect_estimate_gives_the_true_level(dose, start):
 
 def test_an_estimate_that_depends_on_the_level_converges():
     """A denoiser that leaves more noise the higher the level it is told, as one that smooths too little."""
-    u, truth = torch.from_numpy(SCANS[Fraction(1, 20)]), torch.from_numpy(Z)
+    u, truth = SCANS[Fraction(1, 20)], Z
     told = []
 
     def estimate(tile, level):
@@ -60,7 +60,7 @@ def test_an_estimate_that_depends_on_the_level_converges():
 
 
 def test_the_level_told_to_the_network_is_bounded_and_the_answer_is_not():
-    u, truth = torch.from_numpy(SCANS[Fraction(1, 100)]), torch.from_numpy(Z)
+    u, truth = SCANS[Fraction(1, 100)], Z
     told = []
 
     def estimate(tile, level):
@@ -81,7 +81,7 @@ def test_the_level_told_to_the_network_is_bounded_and_the_answer_is_not():
 
 
 def test_an_image_without_noise_has_no_level_and_no_crash():
-    u = torch.from_numpy(Z)
+    u = Z
     found = find_noise(
         lambda tile, level: u[tile.slices],
         u,

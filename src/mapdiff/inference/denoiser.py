@@ -4,32 +4,32 @@ import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import resources
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation, uniform_filter
 from torch import Tensor
 
-from mapdiff.body import body_mask, body_scale
-from mapdiff.diffusion.feedback import restore_structure
 from mapdiff.errors import InputError
 from mapdiff.formats import read
+from mapdiff.inference.heap import kept_heap
 from mapdiff.inference.noise_level import InputNoise, find_noise, probe_tiles
-from mapdiff.inference.tiling import EDGE, Tile, blend, plan_tiles
-from mapdiff.methods.base import Predict, Stage
+from mapdiff.inference.scan import Scan
+from mapdiff.inference.streamed import StreamedPath
+from mapdiff.inference.tiling import EDGES, Tile, plan_tiles
 from mapdiff.methods.map_diff import MapDiff, estimate
 from mapdiff.methods.model_file import TrainedModel, file_hash, load_model
-from mapdiff.volume import Volume
+from mapdiff.networks.fused import FusedDenoiser
+from mapdiff.precision import Precision, best_precision
+from mapdiff.scratch import Scratch, slabs
+from mapdiff.volume import Array, Volume
 
-#: Air round the body that the network restores too, mm; beyond it the air is averaged over boxes as wide.
-MARGIN_MM = 15.0
 PRETRAINED = "map-diff"
-#: Axes that each evaluation of a run is mirrored along, in turn: the last image is a weighted mean of all
-#: estimates, and what the network errs in one orientation it does not quite err in another.
-MIRRORS: tuple[tuple[int, ...], ...] = ((), (2,), (1,), (0,))
+#: How often the network is asked at most, by default and in the fast setting.
+EVALUATIONS, FAST_EVALUATIONS = 4, 1
 Progress = Callable[[int, int], None]
 
 
@@ -75,22 +75,42 @@ def pretrained_path(name: str = PRETRAINED) -> Path:
 class Denoiser:
     """A loaded model; denoises any number of scans."""
 
-    def __init__(self, model: TrainedModel, path: Path, device: str = "auto") -> None:
-        """Take a loaded model; `device` is "auto", "cpu" or "cuda"."""
+    def __init__(
+        self,
+        model: TrainedModel,
+        path: Path,
+        device: str = "auto",
+        precision: Precision | Literal["auto"] = "auto",
+    ) -> None:
+        """Take a loaded model.
+
+        Args:
+            model: the model.
+            path: its file.
+            device: "auto", "cpu" or "cuda".
+            precision: "bf16", "float32", or "auto" for the one that is fast here.
+        """
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = torch.device(device)
+        self.precision: Precision = best_precision(self.device) if precision == "auto" else precision
         self.model = model
         self.path = path
         self.hash = file_hash(path)
         self.method = MapDiff()
-        self.net = model.net.to(self.device)
+        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
+        self.net = FusedDenoiser(model.net, self.device, dtype)
 
     @classmethod
-    def from_pretrained(cls, model: str | Path = PRETRAINED, device: str = "auto") -> "Denoiser":
+    def from_pretrained(
+        cls,
+        model: str | Path = PRETRAINED,
+        device: str = "auto",
+        precision: Precision | Literal["auto"] = "auto",
+    ) -> "Denoiser":
         """Load a model that ships with the package, by name, or any model file, by path."""
         path = Path(model) if Path(model).suffix == ".safetensors" else pretrained_path(str(model))
-        return cls(load_model(path), path, device)
+        return cls(load_model(path), path, device, precision)
 
     def denoise(
         self,
@@ -98,138 +118,131 @@ class Denoiser:
         *,
         samples: int = 0,
         seed: int = 0,
-        tile: int = EDGE,
+        evaluations: int = EVALUATIONS,
+        keep_stages: bool = True,
+        tile: int | tuple[int, int, int] = EDGES,
         progress: Progress = lambda done, total: None,
     ) -> Restoration:
         """Restore the full dose from a low-dose scan.
 
         The header plays no part: unit, weight, dose and name change no voxel, and k times the input gives k
-        times the output.
+        times the output. The images that come out lie in scratch files (`scratch`), as does what is worked
+        on; besides `volume` itself memory holds a few slabs.
 
         Args:
             volume: the scan, any dose from 1/100 to 1/2, voxels of 1.5 to 5.5 mm.
             samples: 0 is the deterministic path; N > 0 draws N stochastic paths, their mean is the image.
             seed: of the stochastic paths.
-            tile: largest edge of a tile, voxels; smaller takes less memory.
+            evaluations: how often the network is asked at most; `FAST_EVALUATIONS` is the fast setting.
+            keep_stages: give the estimates at the anchors too.
+            tile: largest edge of a tile along i, j, k, voxels; smaller takes less memory.
             progress: called with (tiles done, tiles in all).
 
         Raises:
-            InputError: no body is found in the image, or `samples` is negative.
+            InputError: no body is found in the image, `samples` is negative, or there is no room for scratch
+                files.
         """
         if samples < 0:
             raise InputError(f"samples must not be negative, not {samples}")
         started = time.monotonic()
-        scan = _Scan(volume, self.net.multiple)
-        warnings = list(volume.warnings)
-        low, high = self.model.level_range
+        with kept_heap(), torch.inference_mode():
+            return self._denoise(volume, samples, seed, evaluations, keep_stages, tile, progress, started)
+
+    def _denoise(
+        self,
+        volume: Volume,
+        samples: int,
+        seed: int,
+        evaluations: int,
+        keep_stages: bool,
+        tile: int | tuple[int, int, int],
+        progress: Progress,
+        started: float,
+    ) -> Restoration:
+        scan = Scan(volume)
         noise = self._noise(scan)
-        level = noise.level
-        if not low <= level <= high:
-            warnings.append(
-                f"noise level {level:.3f} lies outside the trained range, {low:.3f} to {high:.3f}"
-            )
-        if not all(1.5 <= s <= 5.5 for s in volume.spacing):
-            sizes = " x ".join(f"{s:.2f}" for s in volume.spacing)
-            warnings.append(
-                f"voxels of {sizes} mm lie outside the 1.5 to 5.5 mm that the model was trained on"
-            )
-        tiles = plan_tiles(scan.near_body, self.net.multiple, edge=max(tile // 8 * 8, 48))
-        dose = self.model.calibration.dose_of_level(level, noise.grain_mm3)
-        evaluations = 1 + len(self._anchors(dose))
-        total = len(tiles) * evaluations * max(samples, 1)
-        done = 0
+        dose = self.model.calibration.dose_of_level(noise.level, noise.grain_mm3)
+        steps = self.method.steps(noise.level, dose, self.model.calibration, evaluations)
+        asked = sum(step.fresh for step in steps)
+        edges = (tile, tile, tile) if isinstance(tile, int) else tile
+        tiles = plan_tiles(scan.near, self.net.multiple, edges)
+        total, done = len(tiles) * asked * max(samples, 1), 0
 
         def on_tile() -> None:
             nonlocal done
             done += 1
             progress(done, total)
 
-        def predict(state: Tensor, u: Tensor, level_state: float) -> Tensor:
-            mirror = MIRRORS[done // len(tiles) % evaluations % len(MIRRORS)]
-            return self._predict(scan, tiles, state, u, level_state, level, mirror, on_tile)
+        def estimate_at(state: Array, u: Array, level: float) -> Tensor:
+            return self._estimate(state, u, level, noise.level, volume.spacing)
 
-        runs: list[list[Stage]] = []
-        mean: Tensor | None = None
-        square: Tensor | None = None
+        path = StreamedPath(scan, tiles, estimate_at, on_tile, whole=samples > 0)
+        stages: dict[str, Volume] = {}
+        mean = Scratch(volume.shape)
+        square = Scratch(volume.shape) if samples > 1 else None
         for n in range(max(samples, 1)):
-            generator = torch.Generator().manual_seed(seed * 1_000_003 + n) if samples else None
-            run = list(
-                self.method.stages(
-                    predict, scan.u, level, dose, self.model.calibration, volume.spacing, generator
-                )
-            )
-            final = run[-1].image
-            if mean is None or square is None:
-                runs, mean, square = [run], final.clone(), torch.zeros_like(final)
-            else:  # Welford's update
-                delta = final - mean
-                mean += delta / (n + 1)
-                square += delta * (final - mean)
-        assert mean is not None and square is not None
-        deviation = None
-        if samples > 1:
-            deviation = scan.put_back((square / (samples - 1)).sqrt())
+            for step in path.run(steps, (seed, n) if samples else None):
+                ratio = dose / step.dose
+                if step is steps[-1]:
+                    _average(partial(path.stage, ratio), n, mean, square)
+                elif keep_stages and n == 0:
+                    image = Scratch(volume.shape)
+                    for start, stop in slabs(volume.shape[2]):
+                        image.write(start, path.stage(ratio, start, stop))
+                    stages[step.label] = volume.with_array(image.array())
+        if square is not None:
+            for start, stop in slabs(volume.shape[2]):
+                deviation: Array = np.sqrt(square.read(start, stop) / np.float32(samples - 1))
+                square.write(start, deviation)
         return Restoration(
-            image=scan.put_back(mean),
-            stages={stage.label: scan.put_back(stage.image) for stage in runs[0][:-1]},
-            deviation=deviation,
-            level=level,
+            image=volume.with_array(mean.array()),
+            stages=stages,
+            deviation=None if square is None else volume.with_array(square.array()),
+            level=noise.level,
             dose=dose,
-            evaluations=evaluations,
+            evaluations=asked,
             seconds=time.monotonic() - started,
             peak_memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-            warnings=tuple(warnings),
+            warnings=(*volume.warnings, *self._warnings(noise.level, volume.spacing)),
         )
 
-    def _anchors(self, dose: float) -> list[tuple[str, float]]:
-        from mapdiff.diffusion.calibration import stage_doses
-        from mapdiff.diffusion.dose_path import anchors_above
-
-        return anchors_above(dose, stage_doses(self.model.calibration))
+    def _warnings(self, level: float, spacing: tuple[float, float, float]) -> list[str]:
+        """What lies outside the training."""
+        found = []
+        low, high = self.model.level_range
+        if not low <= level <= high:
+            found.append(f"noise level {level:.3f} lies outside the trained range, {low:.3f} to {high:.3f}")
+        if not all(1.5 <= s <= 5.5 for s in spacing):
+            sizes = " x ".join(f"{s:.2f}" for s in spacing)
+            found.append(f"voxels of {sizes} mm lie outside the 1.5 to 5.5 mm that the model was trained on")
+        return found
 
     def _estimate(
-        self,
-        scan: "_Scan",
-        tile: Tile,
-        state: Tensor,
-        u: Tensor,
-        level_state: float,
-        level: float,
-        mirror: tuple[int, ...] = (),
+        self, state: Array, u: Array, level_state: float, level: float, spacing: tuple[float, float, float]
     ) -> Tensor:
-        def at(values: Tensor) -> Tensor:
-            return values[tile.slices].flip(mirror)[None, None].to(self.device)
+        """The network on one tile: arrays of one shape, linear; the estimate in that shape, in memory."""
+
+        def at(values: Array) -> Tensor:
+            # A tile at the volume's end is continued to the network's multiple by its mirror image.
+            beyond = [(0, -size % self.net.multiple) for size in values.shape]
+            whole = np.pad(values, beyond, mode="symmetric") if any(n for _, n in beyond) else values
+            return torch.from_numpy(np.ascontiguousarray(whole))[None, None].to(self.device)
 
         levels = torch.tensor([[level_state], [level]], device=self.device)
-        with torch.inference_mode():
-            out = estimate(self.net, at(state), at(u), levels[0], levels[1], scan.volume.spacing)
-        return out[0, 0].flip(mirror).cpu()
+        out = estimate(self.net, at(state), at(u), levels[0], levels[1], spacing)
+        i, j, k = state.shape
+        return out[0, 0, :i, :j, :k].cpu()
 
-    def _predict(
-        self,
-        scan: "_Scan",
-        tiles: list[Tile],
-        state: Tensor,
-        u: Tensor,
-        level_state: float,
-        level: float,
-        mirror: tuple[int, ...],
-        on_tile: Callable[[], None],
-    ) -> Tensor:
-        z_hat, weight = blend(
-            tiles,
-            scan.shape,
-            lambda tile: self._estimate(scan, tile, state, u, level_state, level, mirror),
-            on_tile=on_tile,
-        )
-        z_hat = torch.where(weight > 0.01, z_hat, scan.air)
-        return restore_structure(z_hat, u, scan.body, scan.volume.spacing)
-
-    def _noise(self, scan: "_Scan") -> InputNoise:
+    def _noise(self, scan: Scan) -> InputNoise:
         bounds = self.model.level_range
+
+        def estimate_at(tile: Tile, level: float) -> Tensor:
+            u = scan[tile.slices]
+            return self._estimate(u, u, level, level, scan.volume.spacing)
+
         return find_noise(
-            lambda tile, level: self._estimate(scan, tile, scan.u, scan.u, level, level),
-            scan.u,
+            estimate_at,
+            scan,
             scan.body,
             probe_tiles(scan.body, self.net.multiple),
             self.model.calibration.measure,
@@ -239,28 +252,17 @@ class Denoiser:
         )
 
 
-class _Scan:
-    """A volume made ready: scaled by the body's mean, padded to the network's multiple."""
-
-    def __init__(self, volume: Volume, multiple: int) -> None:
-        self.volume = volume
-        body = body_mask(volume.array, volume.spacing)
-        self.scale = body_scale(volume.array, body)
-        pad = [(0, -size % multiple) for size in volume.shape]
-        array = np.pad(volume.array.astype(np.float32) / np.float32(self.scale), pad, mode="symmetric")
-        self.u = torch.from_numpy(array)
-        self.shape = (array.shape[0], array.shape[1], array.shape[2])
-        self.body: NDArray[np.bool_] = np.pad(body, pad)
-        near = binary_dilation(body, iterations=max(1, round(MARGIN_MM / max(volume.spacing))))
-        self.near_body: NDArray[np.bool_] = np.pad(near, pad)
-        width = [2 * round(MARGIN_MM / s / 2) + 1 for s in volume.spacing]
-        self.air = torch.from_numpy(uniform_filter(array, width, mode="nearest"))
-
-    def put_back(self, values: Tensor) -> Volume:
-        """Values on the padded grid as a volume on the scan's own, in its unit."""
-        i, j, k = self.volume.shape
-        array = values.numpy()[:i, :j, :k] * np.float32(self.scale)
-        return self.volume.with_array(array)
+def _average(stage: Callable[[int, int], Array], n: int, mean: Scratch, square: Scratch | None) -> None:
+    """Take the n-th sample into the mean and the sum of squared deviations (Welford's update)."""
+    for start, stop in slabs(mean.shape[2]):
+        image = stage(start, stop)
+        if n:
+            before = mean.read(start, stop)
+            delta = image - before
+            image = before + delta / (n + 1)
+            if square is not None:
+                square.write(start, square.read(start, stop) + delta * (before + delta - image))
+        mean.write(start, image)
 
 
 def denoise(
@@ -270,6 +272,8 @@ def denoise(
     samples: int = 0,
     seed: int = 0,
     device: str = "auto",
+    precision: Precision | Literal["auto"] = "auto",
+    fast: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> Volume:
     """Restore a full-dose scan from a low-dose one; see `Denoiser.denoise`, which tells more.
@@ -280,11 +284,21 @@ def denoise(
         samples: stochastic paths to average; 0 is the deterministic path.
         seed: of the stochastic paths.
         device: "auto", "cpu" or "cuda".
+        precision: "bf16", "float32", or "auto" for the one that is fast here.
+        fast: ask the network once only.
         progress: called with (tiles done, tiles in all).
     """
     volume = scan if isinstance(scan, Volume) else read(scan)
-    denoiser = Denoiser.from_pretrained(model, device)
-    return denoiser.denoise(volume, samples=samples, seed=seed, progress=progress).image
+    denoiser = Denoiser.from_pretrained(model, device, precision)
+    found = denoiser.denoise(
+        volume,
+        samples=samples,
+        seed=seed,
+        evaluations=FAST_EVALUATIONS if fast else EVALUATIONS,
+        keep_stages=False,
+        progress=progress,
+    )
+    return found.image
 
 
-__all__ = ["Denoiser", "Predict", "Restoration", "denoise", "pretrained_path"]
+__all__ = ["Denoiser", "Restoration", "denoise", "pretrained_path"]

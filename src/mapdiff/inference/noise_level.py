@@ -6,6 +6,7 @@ and the estimate that was made for that level, found by iteration on a few probe
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -21,6 +22,19 @@ PROBES = 8
 ITERATIONS = 4
 
 
+class Voxels(Protocol):
+    """An array, or what gives boxes of voxels as if it were one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Voxels along i, j, k."""
+        ...
+
+    def __getitem__(self, box: tuple[slice, slice, slice], /) -> NDArray[Any]:
+        """The voxels of a box."""
+        ...
+
+
 @dataclass(frozen=True)
 class InputNoise:
     """The noise of an input: its level against the noise-free image, and the volume of its grain in mm^3."""
@@ -29,7 +43,7 @@ class InputNoise:
     grain_mm3: float
 
 
-def probe_tiles(body: NDArray[np.bool_], multiple: int) -> list[Tile]:
+def probe_tiles(body: Voxels, multiple: int) -> list[Tile]:
     """Boxes full of body, spread along k."""
     edges = [min(PROBE_EDGE, size) for size in body.shape]
     slabs = np.linspace(0, body.shape[2] - edges[2], PROBES)
@@ -57,8 +71,8 @@ def _box_sums(image: NDArray[np.float64], height: int, width: int) -> NDArray[np
 
 def find_noise(
     estimate: Callable[[Tile, float], Tensor],
-    u: Tensor,
-    body: NDArray[np.bool_],
+    u: Voxels,
+    body: Voxels,
     tiles: list[Tile],
     measure: str,
     start: float,
@@ -69,20 +83,20 @@ def find_noise(
 
     Args:
         estimate: the network's estimate on a tile for an assumed level.
-        u: (I, J, K) the input, linear.
-        body: (I, J, K).
+        u: (I, J, K) the input, linear; boxes are taken of it.
+        body: (I, J, K), likewise.
         tiles: where to look.
         measure: a name in MEASURES.
         start: the first assumption.
         bounds: levels handed to the network are kept within; the one returned is not.
         spacing_mm: voxel size along i, j, k.
     """
-    inside = np.concatenate([u[tile.slices].numpy()[body[tile.slices]] for tile in tiles])
+    inside = np.concatenate([u[tile.slices][body[tile.slices]] for tile in tiles])
     level = start
     for _ in range(ITERATIONS):
         assumed = float(np.clip(level, *bounds))
-        with torch.no_grad():
-            parts = [estimate(tile, assumed).numpy() for tile in tiles]
+        with torch.inference_mode():
+            parts = [np.asarray(estimate(tile, assumed)) for tile in tiles]
         seen = np.concatenate([part[body[tile.slices]] for tile, part in zip(tiles, parts, strict=True)])
         found = MEASURES[measure](inside, seen)
         settled = abs(found - level) < 0.02 * level
@@ -90,9 +104,7 @@ def find_noise(
         if settled:
             break
     grains = [
-        grain_volume(
-            neighbour_correlation(u[tile.slices].numpy() - part, part, body[tile.slices]), spacing_mm
-        )
+        grain_volume(neighbour_correlation(u[tile.slices] - part, part, body[tile.slices]), spacing_mm)
         for tile, part in zip(tiles, parts, strict=True)
     ]
     return InputNoise(level, float(np.median(grains)))

@@ -33,6 +33,29 @@ def part_of(draws: Draws, which: slice) -> Draws:
     return {name: values[which] if values.ndim else values for name, values in draws.items()}
 
 
+@dataclass(frozen=True)
+class Step:
+    """A step of a reverse path, the same at every voxel: state' = z + ratio (state - z), z = z-hat + noise.
+
+    Attributes:
+        label: of the dose where it ends.
+        dose: that dose fraction.
+        level: noise level of the state where it starts.
+        ratio: part of the state that is kept, d / d'.
+        noise: variance of the complement's noise over that of the input's, for stochastic paths; None where
+            the step adds no counts.
+        fresh: whether the network is asked anew, or the estimate of the step before serves again.
+    """
+
+    label: str
+    dose: float
+    level: float
+    ratio: float
+    noise: float | None
+    fresh: bool
+
+
+
 class Method(Protocol):
     """One method under the common protocol.
 

@@ -7,7 +7,7 @@ the steps, an earlier stage of the network's own, still supervised by the anchor
 other.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,12 +25,12 @@ from mapdiff.diffusion.calibration import Calibration, nominal, stage_doses
 from mapdiff.diffusion.complement import ComplementNoise
 from mapdiff.diffusion.transform import invert, transform
 from mapdiff.dose import ANCHORS, dose_label
-from mapdiff.methods.base import Draws, Predict, Stage
+from mapdiff.methods.base import Draws, Predict, Stage, Step
 from mapdiff.networks.denoiser import DenoiserConfig, DenoiserNet, condition_of
 
 
 def estimate(
-    net: nn.Module,
+    net: Callable[[Tensor, Tensor, Tensor], Tensor],
     state: Tensor,
     u: Tensor,
     level_state: Tensor,
@@ -38,8 +38,7 @@ def estimate(
     spacing_mm: Tensor | Sequence[float],
 ) -> Tensor:
     """z-hat = T^-1(f(T(x_t), t, T(u))), linear intensity in units of the body's mean, (B, 1, I, J, K)."""
-    out: Tensor = invert(net(transform(state), transform(u), condition_of(level_state, level_u, spacing_mm)))
-    return out
+    return invert(net(transform(state), transform(u), condition_of(level_state, level_u, spacing_mm)))
 
 
 #: Spreads a figure of each patch over its voxels.
@@ -235,14 +234,39 @@ class MapDiff:
         Yields:
             A stage at each anchor above the input's dose, then the full dose ("full", 1.0).
         """
-        d_u = dose
-        state, d_s = u, d_u
+        state = u
         noise: ComplementNoise | None = None
-        for label, d_next in [*dose_path.anchors_above(d_u, stage_doses(calibration)), ("full", 1.0)]:
-            z_hat = predict(state, u, level * (d_u / d_s) ** 0.5)
+        z_hat = u
+        seed = 0 if generator is None else int(torch.randint(2**62, (), generator=generator))
+        for number, step in enumerate(self.steps(level, dose, calibration)):
+            z_hat = predict(state, u, step.level)
             complement = z_hat
-            if generator is not None and d_next > d_s:
-                noise = noise or ComplementNoise(u, z_hat, spacing_mm)
-                complement = z_hat + noise.draw(d_u / (d_next - d_s), generator)
-            state, d_s = dose_path.step(state, complement, d_s / d_next), d_next
-            yield Stage(label, d_next, state)
+            if generator is not None and step.noise is not None:
+                residual = (u - z_hat).numpy()
+                noise = noise or ComplementNoise(lambda a, b, r=residual: r[:, :, a:b], u.shape, spacing_mm)  # type: ignore[misc]
+                drawn = noise.draw(step.noise, (seed, number))(0, u.shape[2])
+                complement = z_hat + torch.from_numpy(drawn)
+            state = dose_path.step(state, complement, step.ratio)
+            yield Stage(step.label, step.dose, state)
+
+    def steps(
+        self, level: float, dose: float, calibration: Calibration, evaluations: int | None = None
+    ) -> list[Step]:
+        """The steps of the path, in order; the last one ends at the full dose.
+
+        Args:
+            level: noise level of the input.
+            dose: the dose fraction that it stands for.
+            calibration: the path.
+            evaluations: how often the network is asked, spread over the steps; every step by default.
+        """
+        ends = [*dose_path.anchors_above(dose, stage_doses(calibration)), ("full", 1.0)]
+        asked = len(ends) if evaluations is None else max(1, min(evaluations, len(ends)))
+        fresh = {round(n * len(ends) / asked) for n in range(asked)}
+        steps, d_s = [], dose
+        for number, (label, d_next) in enumerate(ends):
+            noise = dose / (d_next - d_s) if d_next > d_s else None
+            level_s = level * (dose / d_s) ** 0.5
+            steps.append(Step(label, d_next, level_s, d_s / d_next, noise, number in fresh))
+            d_s = d_next
+        return steps

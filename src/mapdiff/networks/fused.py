@@ -14,7 +14,6 @@ Where oneDNN is not there (CUDA, other processors) the same steps run as plain t
 
 import copy
 import functools
-from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -30,7 +29,7 @@ PIECE = 1 << 19
 @functools.cache
 def fuses(dtype: torch.dtype) -> bool:
     """Whether this torch's oneDNN does 3D convolutions with a step behind them, and rightly."""
-    if not torch.backends.mkldnn.is_available():
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     layer = nn.Conv3d(16, 16, 3, padding=1)
     x = torch.linspace(-1, 1, 16 * 64).reshape(1, 16, 4, 4, 4)
@@ -53,14 +52,16 @@ class _Convolution:
     """A 3 x 3 x 3 convolution, with a rectifier or an addition behind it."""
 
     def __init__(self, layer: nn.Conv3d, dtype: torch.dtype, device: torch.device, fused: bool) -> None:
-        weight, bias = cast(Tensor, layer.weight), cast(Tensor, layer.bias)
+        weight, bias = layer.weight, cast(Tensor, layer.bias)
         self.weight = weight.detach().to(device, dtype).contiguous(memory_format=torch.channels_last_3d)
         self.bias = bias.detach().to(device, dtype)
         self.packed: Tensor | None = None
         if fused:
             ones = [1, 1, 1]
             shape = [1, self.weight.shape[1], 32, 32, 32]
-            self.packed = torch.ops.mkldnn._reorder_convolution_weight(self.weight, ones, ones, ones, 1, shape)
+            self.packed = torch.ops.mkldnn._reorder_convolution_weight(
+                self.weight, ones, ones, ones, 1, shape
+            )
 
     def __call__(self, x: Tensor, relu: bool = False) -> Tensor:
         """conv(x), rectified where asked."""
@@ -88,7 +89,8 @@ class _Block:
     """A residual block; changes its input."""
 
     def __init__(self, block: ResidualBlock, *how: Any) -> None:
-        self.film = block.film
+        _, device, _ = how
+        self.film = copy.deepcopy(block.film).to(device, torch.float32)
         self.conv1, self.conv2 = _Convolution(block.conv1, *how), _Convolution(block.conv2, *how)
 
     def __call__(self, x: Tensor, embedding: Tensor) -> Tensor:
@@ -130,17 +132,19 @@ class FusedDenoiser:
         how = (dtype, device, device.type == "cpu" and fuses(dtype))
         self.embed = copy.deepcopy(net.embed).to(device, torch.float32)
         self.entry, self.exit = _Convolution(net.entry, *how), _Convolution(net.exit, *how)
-        self.down_blocks, self.up_blocks = (
-            [[_Block(cast(ResidualBlock, block), *how) for block in cast(nn.ModuleList, blocks)] for blocks in levels]
-            for levels in (net.down_blocks, net.up_blocks)
-        )
-        self.downs, self.ups = (
-            [
-                tuple(t.detach().to(device, dtype) for t in (layer.weight, layer.bias))
-                for layer in cast(Sequence[nn.Conv3d], layers)
+
+        def blocks_of(levels: nn.ModuleList) -> list[list[_Block]]:
+            return [
+                [_Block(cast(ResidualBlock, block), *how) for block in cast(nn.ModuleList, blocks)]
+                for blocks in levels
             ]
-            for layers in (net.downs, net.ups)
-        )
+
+        def weights_of(layers: nn.ModuleList) -> list[tuple[Tensor, Tensor]]:
+            pairs = ((cast(Tensor, layer.weight), cast(Tensor, layer.bias)) for layer in layers)
+            return [(w.detach().to(device, dtype), b.detach().to(device, dtype)) for w, b in pairs]
+
+        self.down_blocks, self.up_blocks = blocks_of(net.down_blocks), blocks_of(net.up_blocks)
+        self.downs, self.ups = weights_of(net.downs), weights_of(net.ups)
 
     def __call__(self, state: Tensor, u: Tensor, condition: Tensor) -> Tensor:
         """As `DenoiserNet.forward`, (1, 1, I, J, K) each and (1, CONDITIONS); float32 in and out."""
@@ -153,9 +157,10 @@ class FusedDenoiser:
                 x = block(x, e)
             if level < len(self.downs):
                 skips.append(x)
-                x = functional.conv3d(x, *self.downs[level], stride=2)
+                x = functional.conv3d(x, self.downs[level][0], self.downs[level][1], stride=2)
         for level in reversed(range(len(self.ups))):
-            x = functional.conv_transpose3d(x, *self.ups[level], stride=2).add_(skips.pop())
+            x = functional.conv_transpose3d(x, self.ups[level][0], self.ups[level][1], stride=2)
+            x.add_(skips.pop())
             for block in self.up_blocks[level]:
                 x = block(x, e)
         return unfold(self.exit(x)).add(state)

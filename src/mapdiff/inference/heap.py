@@ -1,0 +1,34 @@
+"""Keeps the C library's heap from giving large tensors back to the system after each use."""
+
+import ctypes
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# From malloc.h of the GNU C library.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_LARGE, _DEFAULT_TRIM, _DEFAULT_MMAP = 2**31 - 1, 128 * 1024, 128 * 1024
+
+
+@contextmanager
+def kept_heap() -> Iterator[None]:
+    """While it lasts, freed memory stays with the process and serves again.
+
+    By default every tensor above 32 MB is mapped from the system when it is made and unmapped when it is
+    freed; the page faults of that take longer than the arithmetic between convolutions. Has an effect with
+    the GNU C library only; afterwards the defaults are back and what is free is given back.
+    """
+    libc = None
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None)
+    if libc is None or not hasattr(libc, "mallopt") or not hasattr(libc, "malloc_trim"):
+        yield
+        return
+    libc.mallopt(_M_MMAP_THRESHOLD, _LARGE)
+    libc.mallopt(_M_TRIM_THRESHOLD, _LARGE)
+    try:
+        yield
+    finally:
+        libc.mallopt(_M_MMAP_THRESHOLD, _DEFAULT_MMAP)
+        libc.mallopt(_M_TRIM_THRESHOLD, _DEFAULT_TRIM)
+        libc.malloc_trim(0)

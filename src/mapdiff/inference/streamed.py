@@ -1,0 +1,146 @@
+"""The reverse path over a whole volume: state and estimate are kept on disk, for the body's box only.
+
+Outside the box the estimate never changes (it is the averaged air), so there every stage follows from the
+input in one line: air + (d_u / d) (u - air).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mapdiff.diffusion import dose_path
+from mapdiff.diffusion.complement import ComplementNoise
+from mapdiff.diffusion.feedback import restore_structure
+from mapdiff.inference.scan import Scan
+from mapdiff.inference.tiling import Tile, blend, bounds
+from mapdiff.methods.base import Step
+from mapdiff.scratch import Scratch, slabs
+
+#: Axes that each evaluation of a run is mirrored along, in turn: the last image is a weighted mean of all
+#: estimates, and what the network errs in one orientation it does not quite err in another.
+MIRRORS: tuple[tuple[int, ...], ...] = ((), (2,), (1,), (0,))
+#: The network's estimate of a tile: (state, u, level of the state), arrays of one shape, linear.
+Estimate = Callable[[NDArray[np.float32], NDArray[np.float32], float], Tensor]
+
+
+class StreamedPath:
+    """The reverse path of one scan, run once or several times."""
+
+    def __init__(
+        self,
+        scan: Scan,
+        tiles: Sequence[Tile],
+        estimate: Estimate,
+        on_tile: Callable[[], None],
+        whole: bool = False,
+    ) -> None:
+        """Make the path ready.
+
+        Args:
+            scan: the input.
+            tiles: from `plan_tiles` of what is near the body.
+            estimate: the network on a tile.
+            on_tile: called after each tile.
+            whole: work on the whole volume, not on the body's box: stochastic paths add noise everywhere.
+        """
+        self.scan, self.tiles, self._estimate, self._on_tile = scan, tiles, estimate, on_tile
+        self.box = Tile((0, 0, 0), scan.shape) if whole else bounds(tiles)
+        self._state, self._z = Scratch(self.box.shape), Scratch(self.box.shape)
+        self._noise: ComplementNoise | None = None
+        for start, stop in slabs(self.box.shape[2]):
+            self._z.write(start, scan.air(self._slab(start, stop)))
+
+    def run(self, steps: Sequence[Step], seed: Sequence[int] | None = None) -> Iterator[Step]:
+        """Take the steps; after each, `stage` gives the image.
+
+        Args:
+            steps: of the method.
+            seed: None is the deterministic path; else it decides the noise that the steps add.
+        """
+        first, evaluations = True, 0
+        for number, step in enumerate(steps):
+            if step.fresh:
+                self._evaluate(step.level, first, MIRRORS[evaluations % len(MIRRORS)])
+                evaluations += 1
+            draw = None
+            if seed is not None and step.noise is not None:
+                if self._noise is None:
+                    self._noise = ComplementNoise(self._residual, self.box.shape, self.scan.volume.spacing)
+                draw = self._noise.draw(step.noise, (*seed, number))
+            for start, stop in slabs(self.box.shape[2]):
+                z = torch.from_numpy(self._z.read(start, stop))
+                if draw is not None:
+                    z += torch.from_numpy(draw(start, stop))
+                state = torch.from_numpy(self._state_at(start, stop, first))
+                self._state.write(start, dose_path.step(state, z, step.ratio).numpy())
+            first = False
+            yield step
+
+    def stage(self, ratio: float, start: int, stop: int) -> NDArray[np.float32]:
+        """Slices [start, stop) of the image that the path has reached, in the volume's unit.
+
+        Args:
+            ratio: the input's dose over the dose reached.
+            start: first slice of the volume.
+            stop: behind the last.
+        """
+        i, j, _ = self.scan.shape
+        inner = self.box.within((0, 0, start))[2]
+        low, high = max(inner.start, 0), min(inner.stop, stop - start)
+        if self.box.shape == self.scan.shape:
+            image = np.empty((i, j, stop - start), np.float32, order="F")
+        else:
+            where = (slice(0, i), slice(0, j), slice(start, stop))
+            image = self.scan.air(where)
+            image = np.asfortranarray(image + np.float32(ratio) * (self.scan[where] - image))
+        if low < high:
+            offset = self.box.start[2]
+            part = self._state.read(start + low - offset, start + high - offset)
+            image[(*self.box.within((0, 0, 0))[:2], slice(low, high))] = part
+        image *= np.float32(self.scan.scale)
+        return image
+
+    def _slab(self, start: int, stop: int) -> tuple[slice, slice, slice]:
+        i, j, _ = self.box.slices
+        return i, j, slice(self.box.start[2] + start, self.box.start[2] + stop)
+
+    def _state_at(self, start: int, stop: int, first: bool) -> NDArray[np.float32]:
+        return self.scan[self._slab(start, stop)] if first else self._state.read(start, stop)
+
+    def _residual(self, start: int, stop: int) -> NDArray[np.float32]:
+        return self.scan[self._slab(start, stop)] - self._z.read(start, stop)
+
+    def _evaluate(self, level: float, first: bool, mirror: tuple[int, ...]) -> None:
+        """The network's estimate near the body, into `_z`."""
+        held: tuple[Tile, NDArray[np.float32], NDArray[np.float32]] | None = None
+
+        def estimate(tile: Tile) -> Tensor:
+            nonlocal held
+            if held is None or held[0].start[2] != tile.start[2]:  # the slab's slices, once for all its tiles
+                offset = self.box.start[2]
+                start, stop = tile.start[2] - offset, tile.stop[2] - offset
+                u = self.scan[self._slab(start, stop)]
+                state = u if first else self._state.read(start, stop)
+                held = Tile((*self.box.start[:2], tile.start[2]), tile.stop), u, state
+            where = tile.within(held[0].start)
+            out = self._estimate(np.flip(held[2][where], mirror), np.flip(held[1][where], mirror), level)
+            self._on_tile()
+            return out.flip(mirror)
+
+        for box, values, weight in blend(self.tiles, estimate):
+            i, j, k = box.within(self.box.start)
+            z = self._z.read(k.start, k.stop)
+            near = self.scan.near[box.slices] & (weight > 0).numpy()
+            np.copyto(z[i, j], values.numpy(), where=near)
+            self._z.write(k.start, z)
+        self._give_back()
+
+    def _give_back(self) -> None:
+        """Put back structure that the estimate lost."""
+        u = torch.from_numpy(self.scan[self.box.slices])
+        z_hat = torch.from_numpy(self._z.read(0, self.box.shape[2]))
+        z_hat = restore_structure(z_hat, u, self.scan.body[self.box.slices], self.scan.volume.spacing)
+        self._z.write(0, z_hat.numpy())
