@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from mapdiff.cli.benchmark import benchmark
 from mapdiff.cli.calibrate import calibrate
 from mapdiff.cli.check import check
 from mapdiff.cli.demo import demo
@@ -28,5 +29,6 @@ VERBS: list[Callable[..., None]] = [
     calibrate,
     train,
     export,
+    benchmark,
     demo,
 ]

@@ -34,7 +34,11 @@ def denoise(
     model: Annotated[
         str, typer.Option(help="A model that ships with mapdiff, or a model file.")
     ] = "map-diff",
+    fast: Annotated[bool, typer.Option("--fast", help="Ask the network once, not up to four times.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="bf16, float32, or auto: bf16 where the processor has it.")
+    ] = "auto",
     series: Series = None,
     unit: Unit = None,
     weight: Weight = None,
@@ -87,7 +91,9 @@ def denoise(
         raise InputError(f"--samples {samples}: 2 or more, or 0 for the deterministic result")
     table = {} if csv is None else read_csv(csv)
     supplied = Supplied(weight, becquerels(injected_activity), injection_time, table)
-    options = DenoiseOptions(save_stages, samples, seed, overwrite, deidentify, series, unit, supplied)
+    options = DenoiseOptions(
+        save_stages, samples, seed, overwrite, deidentify, series, unit, supplied, fast, keep_stages=report
+    )
     scans = scans_in(source)
     many = source.is_dir() and scans != [source]
     if keep_identity and not report:
@@ -104,7 +110,7 @@ def denoise(
         check_target(output_path(source, output), overwrite, SERIES_FILES)
         if report:
             check_target(page_path(output_path(source, output)), overwrite)
-    denoiser = Denoiser.from_pretrained(model, device)
+    denoiser = Denoiser.from_pretrained(model, device, precision)
 
     def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)

@@ -22,6 +22,7 @@ from mapdiff.errors import InputError
 from mapdiff.formats import bids
 from mapdiff.formats.checks import check_shape, check_spacing, check_voxels, facts_warnings
 from mapdiff.formats.identity import impersonal
+from mapdiff.scratch import release, slabs
 from mapdiff.volume import UNKNOWN, Acquisition, Volume
 
 ENDINGS = (".nii", ".nii.gz")
@@ -237,7 +238,7 @@ def write_nifti(
         if fields is not None:
             json_aside = stack.enter_context(written_aside(json_path))
             json_aside.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
-        nib.save(image, aside)
+        _save(image, aside)
 
 
 def _image(volume: Volume, source: NiftiSource | None, description: str | None, deidentify: bool) -> Any:
@@ -252,7 +253,7 @@ def _image(volume: Volume, source: NiftiSource | None, description: str | None, 
     header: Any = source.header.copy() if source is not None else nib.nifti1.Nifti1Header()  # type: ignore[no-untyped-call]
     header.set_data_dtype(dtype)
     # None keeps the codes of the header; nibabel writes its own where the affine is another one.
-    image = type_of(header)(array.astype(dtype), None, header)
+    image = type_of(header)(array, None, header)
     if source is None:
         image.set_sform(volume.affine, code=1)
         image.set_qform(volume.affine, code=1)
@@ -270,6 +271,19 @@ def _image(volume: Volume, source: NiftiSource | None, description: str | None, 
         image.header["descrip"] = description.encode("ascii", "replace")[:79]
     image.header["cal_min"] = image.header["cal_max"] = 0
     return image
+
+
+def _save(image: Any, path: Path) -> None:
+    """As `nibabel.save` without scaling, but slab by slab: no copy of the image is made."""
+    image.update_header()
+    header, array = image.header, image.dataobj
+    header.set_slope_inter(1, 0)
+    with nib.openers.ImageOpener(str(path), "wb") as file:
+        header.write_to(file)
+        file.write(bytes(header.get_data_offset() - file.tell()))
+        for start, stop in slabs(array.shape[2]):
+            file.write(np.asarray(array[:, :, start:stop], header.get_data_dtype()).tobytes(order="F"))
+            release(array)
 
 
 def type_of(header: Any) -> type:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import get_args
 
 import numpy as np
 import torch
@@ -39,7 +39,8 @@ class Restoration:
 
     Attributes:
         image: the full-dose estimate, on the input's grid and in its unit; the mean where samples were drawn.
-        stages: by dose label, the estimates at the anchors above the input's dose.
+        stages: by dose label, the estimates at the anchors above the input's dose, where they are kept.
+        labels: of all those anchors, kept or not.
         deviation: standard deviation over the samples, where two or more were drawn.
         level: noise level that the input was found to have (NMAE against the noise-free image, in the body).
         dose: the dose that level stands for on the scanners the model was calibrated on.
@@ -51,6 +52,7 @@ class Restoration:
 
     image: Volume
     stages: dict[str, Volume]
+    labels: tuple[str, ...]
     deviation: Volume | None
     level: float
     dose: float
@@ -72,6 +74,18 @@ def pretrained_path(name: str = PRETRAINED) -> Path:
     return path
 
 
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        cause = str(error).partition("\n")[0]
+        raise InputError(f"--device {name}: not to be had here ({cause})") from error
+    return device
+
+
 class Denoiser:
     """A loaded model; denoises any number of scans."""
 
@@ -80,7 +94,7 @@ class Denoiser:
         model: TrainedModel,
         path: Path,
         device: str = "auto",
-        precision: Precision | Literal["auto"] = "auto",
+        precision: str = "auto",
     ) -> None:
         """Take a loaded model.
 
@@ -89,11 +103,14 @@ class Denoiser:
             path: its file.
             device: "auto", "cpu" or "cuda".
             precision: "bf16", "float32", or "auto" for the one that is fast here.
+
+        Raises:
+            InputError: there is no such device here, or no such precision.
         """
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.device = torch.device(device)
-        self.precision: Precision = best_precision(self.device) if precision == "auto" else precision
+        self.device = _device(device)
+        self.precision = best_precision(self.device) if precision == "auto" else precision
+        if self.precision not in get_args(Precision):
+            raise InputError(f"--precision {precision}: auto, {' or '.join(get_args(Precision))}")
         self.model = model
         self.path = path
         self.hash = file_hash(path)
@@ -106,7 +123,7 @@ class Denoiser:
         cls,
         model: str | Path = PRETRAINED,
         device: str = "auto",
-        precision: Precision | Literal["auto"] = "auto",
+        precision: str = "auto",
     ) -> "Denoiser":
         """Load a model that ships with the package, by name, or any model file, by path."""
         path = Path(model) if Path(model).suffix == ".safetensors" else pretrained_path(str(model))
@@ -173,8 +190,8 @@ class Denoiser:
             done += 1
             progress(done, total)
 
-        def estimate_at(state: Array, u: Array, level: float) -> Tensor:
-            return self._estimate(state, u, level, noise.level, volume.spacing)
+        def estimate_at(state: Array, u: Array, level: float, mirror: tuple[int, ...]) -> Tensor:
+            return self._estimate(state, u, level, noise.level, volume.spacing, mirror)
 
         path = StreamedPath(scan, tiles, estimate_at, on_tile, whole=samples > 0)
         stages: dict[str, Volume] = {}
@@ -192,11 +209,12 @@ class Denoiser:
                     stages[step.label] = volume.with_array(image.array())
         if square is not None:
             for start, stop in slabs(volume.shape[2]):
-                deviation: Array = np.sqrt(square.read(start, stop) / np.float32(samples - 1))
-                square.write(start, deviation)
+                variance = square.read(start, stop) / np.float32(samples - 1)
+                square.write(start, np.sqrt(variance).astype(np.float32))
         return Restoration(
             image=volume.with_array(mean.array()),
             stages=stages,
+            labels=tuple(step.label for step in steps[:-1]),
             deviation=None if square is None else volume.with_array(square.array()),
             level=noise.level,
             dose=dose,
@@ -218,7 +236,13 @@ class Denoiser:
         return found
 
     def _estimate(
-        self, state: Array, u: Array, level_state: float, level: float, spacing: tuple[float, float, float]
+        self,
+        state: Array,
+        u: Array,
+        level_state: float,
+        level: float,
+        spacing: tuple[float, float, float],
+        mirror: tuple[int, ...] = (),
     ) -> Tensor:
         """The network on one tile: arrays of one shape, linear; the estimate in that shape, in memory."""
 
@@ -226,12 +250,13 @@ class Denoiser:
             # A tile at the volume's end is continued to the network's multiple by its mirror image.
             beyond = [(0, -size % self.net.multiple) for size in values.shape]
             whole = np.pad(values, beyond, mode="symmetric") if any(n for _, n in beyond) else values
-            return torch.from_numpy(np.ascontiguousarray(whole))[None, None].to(self.device)
+            mirrored = np.ascontiguousarray(np.flip(whole, mirror))
+            return torch.from_numpy(mirrored)[None, None].to(self.device)
 
         levels = torch.tensor([[level_state], [level]], device=self.device)
         out = estimate(self.net, at(state), at(u), levels[0], levels[1], spacing)
         i, j, k = state.shape
-        return out[0, 0, :i, :j, :k].cpu()
+        return out[0, 0].flip(mirror)[:i, :j, :k].cpu()
 
     def _noise(self, scan: Scan) -> InputNoise:
         bounds = self.model.level_range
@@ -259,7 +284,7 @@ def _average(stage: Callable[[int, int], Array], n: int, mean: Scratch, square: 
         if n:
             before = mean.read(start, stop)
             delta = image - before
-            image = before + delta / (n + 1)
+            image = before + delta / np.float32(n + 1)
             if square is not None:
                 square.write(start, square.read(start, stop) + delta * (before + delta - image))
         mean.write(start, image)
@@ -272,7 +297,7 @@ def denoise(
     samples: int = 0,
     seed: int = 0,
     device: str = "auto",
-    precision: Precision | Literal["auto"] = "auto",
+    precision: str = "auto",
     fast: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> Volume:

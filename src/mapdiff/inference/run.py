@@ -18,8 +18,9 @@ from mapdiff.formats import discover, read, write
 from mapdiff.formats.bids import derivative_name, is_bids_pet, write_dataset_description
 from mapdiff.formats.dicom_out import SERIES_FILES
 from mapdiff.formats.nifti import is_nifti
-from mapdiff.inference.denoiser import Denoiser, Progress, Restoration
+from mapdiff.inference.denoiser import EVALUATIONS, FAST_EVALUATIONS, Denoiser, Progress, Restoration
 from mapdiff.inference.supplied import Supplied, facts_of
+from mapdiff.scratch import slabs
 from mapdiff.volume import Volume
 
 #: What is done with a denoised scan: takes the input, the result, the manifest and the output's path.
@@ -39,6 +40,8 @@ class DenoiseOptions:
         series: which DICOM series.
         unit: of a NIfTI that does not say.
         supplied: facts that the user gives in place of the header's.
+        fast: ask the network once only, for a little quality.
+        keep_stages: hand the stages on to `after`, also where they are not written.
     """
 
     save_stages: bool = False
@@ -49,6 +52,13 @@ class DenoiseOptions:
     series: str | None = None
     unit: str | None = None
     supplied: Supplied = field(default_factory=Supplied)
+    fast: bool = False
+    keep_stages: bool = False
+
+    @property
+    def evaluations(self) -> int:
+        """How often the network is asked at most."""
+        return FAST_EVALUATIONS if self.fast else EVALUATIONS
 
 
 def output_path(source: Path, output: Path) -> Path:
@@ -97,7 +107,9 @@ def manifest_path(output: Path) -> Path:
 
 def input_hash(volume: Volume) -> str:
     """SHA-256 over the voxels (float32, C order) and the affine: the image's, not its header's."""
-    digest = hashlib.sha256(np.ascontiguousarray(volume.array, np.float32).tobytes())
+    digest = hashlib.sha256()
+    for start, stop in slabs(volume.shape[0], 16):
+        digest.update(np.ascontiguousarray(volume.array[start:stop], np.float32).data)
     digest.update(np.ascontiguousarray(volume.affine, np.float64).tobytes())
     return digest.hexdigest()
 
@@ -139,7 +151,14 @@ def denoise_file(
     volume = read(source, series=options.series, unit=options.unit)
     try:
         volume = options.supplied.applied(volume, source)
-        result = denoiser.denoise(volume, samples=options.samples, seed=options.seed, progress=progress)
+        result = denoiser.denoise(
+            volume,
+            samples=options.samples,
+            seed=options.seed,
+            evaluations=options.evaluations,
+            keep_stages=options.save_stages or options.keep_stages,
+            progress=progress,
+        )
     except InputError as error:
         raise InputError(error.cause, source) from error
     for warning in result.warnings:
@@ -211,14 +230,16 @@ def _manifest(
             "seed": options.seed,
             "save_stages": options.save_stages,
             "deidentify": options.deidentify,
+            "fast": options.fast,
             "device": str(denoiser.device),
+            "precision": denoiser.precision,
         },
         "noise_level": {
             "value": round(result.level, 5),
             "convention": "NMAE against the noise-free image, inside the body",
             "dose_on_the_training_scanners": round(result.dose, 5),
         },
-        "stages": {label: label for label in result.stages},
+        "stages": {label: label for label in result.labels},
         "network_evaluations": result.evaluations * max(options.samples, 1),
         "seconds": round(result.seconds, 2),
         "peak_memory_mb": round(result.peak_memory_mb),

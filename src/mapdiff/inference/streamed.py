@@ -22,8 +22,9 @@ from mapdiff.scratch import Scratch, slabs
 #: Axes that each evaluation of a run is mirrored along, in turn: the last image is a weighted mean of all
 #: estimates, and what the network errs in one orientation it does not quite err in another.
 MIRRORS: tuple[tuple[int, ...], ...] = ((), (2,), (1,), (0,))
-#: The network's estimate of a tile: (state, u, level of the state), arrays of one shape, linear.
-Estimate = Callable[[NDArray[np.float32], NDArray[np.float32], float], Tensor]
+#: The network's estimate of a tile: (state, u, level of the state, axes to mirror it along), linear arrays of
+#: one shape.
+Estimate = Callable[[NDArray[np.float32], NDArray[np.float32], float, tuple[int, ...]], Tensor]
 
 
 class StreamedPath:
@@ -126,9 +127,9 @@ class StreamedPath:
                 state = u if first else self._state.read(start, stop)
                 held = Tile((*self.box.start[:2], tile.start[2]), tile.stop), u, state
             where = tile.within(held[0].start)
-            out = self._estimate(np.flip(held[2][where], mirror), np.flip(held[1][where], mirror), level)
+            out = self._estimate(held[2][where], held[1][where], level, mirror)
             self._on_tile()
-            return out.flip(mirror)
+            return out
 
         for box, values, weight in blend(self.tiles, estimate):
             i, j, k = box.within(self.box.start)

@@ -20,10 +20,10 @@ from mapdiff.body import BlockMask
 
 #: Largest edges of a tile in voxels along i, j, k, and how far neighbours overlap; multiples of the network's
 #: pooling. Few slices, so that few are held at once; wide in the plane, where a body often fits one or two.
-EDGES = (208, 208, 88)
-OVERLAP = 24
+EDGES = (208, 208, 104)
+OVERLAP = 32
 #: Voxels at a tile's inner faces that are computed but not used.
-MARGIN = 6
+MARGIN = 10
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,7 @@ def _spans(size: int, edge: int, overlap: int, multiple: int) -> list[tuple[int,
         return [(0, size)]
     count = int(np.ceil((size - overlap) / (edge - overlap)))
     length = int(np.ceil((size + (count - 1) * overlap) / count / multiple)) * multiple
-    starts = [
-        min(round(n * (size - length) / (count - 1) / multiple) * multiple, size - length)
-        for n in range(count)
-    ]
+    starts = [min(n * (length - overlap), size - length) for n in range(count)]
     return [(start, start + length) for start in starts]
 
 

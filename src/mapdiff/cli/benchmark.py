@@ -1,0 +1,62 @@
+"""`mapdiff benchmark`: what this machine makes of it."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def benchmark(
+    speed: Annotated[
+        bool, typer.Option("--speed", help="Measure time and memory on synthetic scans of four sizes.")
+    ] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures there.")] = None,
+    model: Annotated[
+        str, typer.Option(help="A model that ships with mapdiff, or a model file.")
+    ] = "map-diff",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="bf16, float32, or auto: bf16 where the processor has it.")
+    ] = "auto",
+    slices: Annotated[
+        int, typer.Option(help="Slices of the largest scan; the others have 1/8, 1/4 and 1/2 of them.")
+    ] = 644,
+    plane: Annotated[int, typer.Option(help="Edge of a slice, voxels.")] = 440,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+) -> None:
+    """Measure this machine: seconds and memory by size of the scan, against the processor's own peak.
+
+    Each scan is denoised from file to file in a process of its own. The time of 1000 steps of the same
+    network is extrapolated from the evaluations that were measured.
+    """
+    from mapdiff.atomic import check_target, written_aside
+    from mapdiff.errors import InputError
+    from mapdiff.inference.speed import benchmark_speed
+
+    if not speed:
+        raise InputError("say what to measure: --speed")
+    if slices < 16 or plane < 32:
+        raise InputError(f"--slices {slices} --plane {plane}: 16 and 32 at least")
+    if json_file is not None:
+        check_target(json_file, overwrite)
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    found = benchmark_speed(model, device, precision, slices, plane, say)
+    largest = [run for run in found["runs"] if not run["fast"]][-1]
+    growth, ddpm = found["growth"], found["ddpm_1000_steps_extrapolated"]
+    added = max(growth["bytes_per_added_voxel"])
+    print(f"network: {largest['network_share_of_peak']:.0%} of the conv3d peak, "
+          f"{largest['end_to_end_share_of_peak']:.0%} from file to file")  # fmt: skip
+    print(f"growth: {growth['fixed_seconds']:.1f} s and {growth['seconds_per_million_body_voxels']:.2f} s "
+          f"per million body voxels (within {growth['largest_deviation']:.0%}), "
+          f"{added:.1f} bytes per added voxel at most")  # fmt: skip
+    print(f"1000 steps of the same network: {ddpm['seconds'] / 3600:.1f} hours, {ddpm['times_slower']:.0f} "
+          f"times as long (extrapolated)")  # fmt: skip
+    if json_file is not None:
+        with written_aside(json_file) as aside:
+            aside.write_text(json.dumps(found, indent=1))
+        print(json_file)
