@@ -1,6 +1,7 @@
 """Outputs appear whole or not at all: they are written aside, then renamed."""
 
 import contextlib
+import glob
 import os
 import re
 import shutil
@@ -37,6 +38,15 @@ def check_target(path: Path, overwrite: bool, ours: str | None = None) -> None:
         raise InputError(f"cannot be written: {parent} is not a folder", path)
     if not os.access(parent, os.W_OK):
         raise InputError(f"cannot be written: no permission in {parent}", path)
+
+
+def remove_asides(path: Path) -> None:
+    """Remove what writers of `path` left that were killed; nobody else may be writing it now."""
+    for aside in path.parent.glob(f".aside-????????-{glob.escape(path.name)}"):
+        if aside.is_dir():
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            aside.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

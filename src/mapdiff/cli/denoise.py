@@ -62,6 +62,13 @@ def denoise(
     keep_identity: Annotated[
         bool, typer.Option("--keep-identity", help="Show the patient's name, ID and dates on the page.")
     ] = False,
+    share: Annotated[
+        bool,
+        typer.Option(
+            "--share/--no-share",
+            help="Under torchrun, srun or in a SLURM array: each process takes its part of the folder.",
+        ),
+    ] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there.")] = False,
 ) -> None:
     """Restore the full dose from a low-dose PET scan.
@@ -84,6 +91,7 @@ def denoise(
         output_path,
         scans_in,
     )
+    from mapdiff.inference.share import Share, share_of_work
     from mapdiff.inference.supplied import Supplied
     from mapdiff.report.scan_page import page_of_restoration, page_path
 
@@ -110,7 +118,8 @@ def denoise(
         check_target(output_path(source, output), overwrite, SERIES_FILES)
         if report:
             check_target(page_path(output_path(source, output)), overwrite)
-    denoiser = Denoiser.from_pretrained(model, device, precision)
+    part = share_of_work() if many and share else Share()
+    denoiser = Denoiser.from_pretrained(model, part.device(device), precision)
 
     def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
@@ -134,6 +143,9 @@ def denoise(
             denoise_file(denoiser, source, output, options, bar.update, say, after)
         print(output_path(source, output))
         return
+    if part.world > 1:
+        ours = sum(part.mine(number) for number in range(len(scans)))
+        say(f"process {part.rank + 1} of {part.world}: {ours} of {len(scans)} scans")
     bars: list[_Bar] = []
 
     def bar_of(name: str) -> "_Bar":
@@ -141,7 +153,7 @@ def denoise(
         return bars[-1]
 
     result = denoise_many(
-        denoiser, source, scans, output, options, lambda name: bar_of(name).update, say, after
+        denoiser, source, scans, output, options, lambda name: bar_of(name).update, say, after, part
     )
     for path in result.done:
         print(batch_target(path, source, output))
@@ -150,7 +162,8 @@ def denoise(
     if result.failed:
         for path, cause in result.failed:
             say(f"failed: {path}: {cause.removeprefix(f'{path}: ')}")
-        raise PartialFailure(f"{len(result.failed)} of {len(scans)} scans failed")
+        tried = sum(part.mine(number) for number in range(len(scans)))
+        raise PartialFailure(f"{len(result.failed)} of {tried} scans failed")
 
 
 class _Bar:

@@ -1,6 +1,5 @@
 """The denoiser people call: a volume in, the restored volume and its stages out."""
 
-import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from mapdiff.errors import InputError
 from mapdiff.formats import read
-from mapdiff.inference.heap import kept_heap
+from mapdiff.inference.heap import kept_heap, peak_memory_mb
 from mapdiff.inference.noise_level import InputNoise, find_noise, probe_tiles
 from mapdiff.inference.scan import Scan
 from mapdiff.inference.streamed import StreamedPath
@@ -220,7 +219,7 @@ class Denoiser:
             dose=dose,
             evaluations=asked,
             seconds=time.monotonic() - started,
-            peak_memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            peak_memory_mb=peak_memory_mb(),
             warnings=(*volume.warnings, *self._warnings(noise.level, volume.spacing)),
         )
 

@@ -1,9 +1,11 @@
-"""Keeps the C library's heap from giving large tensors back to the system after each use."""
+"""The process's memory: its peak, and a heap that keeps large tensors instead of mapping each anew."""
 
 import ctypes
+import resource
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 # From malloc.h of the GNU C library.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -32,3 +34,16 @@ def kept_heap() -> Iterator[None]:
         libc.mallopt(_M_MMAP_THRESHOLD, _DEFAULT_MMAP)
         libc.mallopt(_M_TRIM_THRESHOLD, _DEFAULT_TRIM)
         libc.malloc_trim(0)
+
+
+def peak_memory_mb() -> float:
+    """Largest resident memory of this process so far, MB (2^20 bytes).
+
+    From /proc where there is one: what getrusage tells of a process may be its parent's, from before exec.
+    """
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return float(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) / 1024
+    except (OSError, StopIteration):
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return most / (2**20 if sys.platform == "darwin" else 1024)

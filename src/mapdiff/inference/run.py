@@ -12,13 +12,15 @@ import numpy as np
 import torch
 
 from mapdiff import RESEARCH_USE, __version__
-from mapdiff.atomic import check_target, written_aside
+from mapdiff.atomic import check_target, remove_asides, written_aside
+from mapdiff.dose import ANCHORS, dose_label
 from mapdiff.errors import InputError, MapdiffError
 from mapdiff.formats import discover, read, write
-from mapdiff.formats.bids import derivative_name, is_bids_pet, write_dataset_description
+from mapdiff.formats.bids import derivative_name, is_bids_pet, sidecar_path, write_dataset_description
 from mapdiff.formats.dicom_out import SERIES_FILES
 from mapdiff.formats.nifti import is_nifti
 from mapdiff.inference.denoiser import EVALUATIONS, FAST_EVALUATIONS, Denoiser, Progress, Restoration
+from mapdiff.inference.share import ALL, Share
 from mapdiff.inference.supplied import Supplied, facts_of
 from mapdiff.scratch import slabs
 from mapdiff.volume import Volume
@@ -247,6 +249,13 @@ def _manifest(
     }
 
 
+def _names(output: Path) -> list[Path]:
+    """All files that a scan's run may write."""
+    words = [*(f"dose-{dose_label(dose).replace('/', '-')}" for dose in ANCHORS), "deviation"]
+    images = [output, *(beside(output, word) for word in words)]
+    return [manifest_path(output), *images, *(sidecar_path(image) for image in images if is_nifti(image))]
+
+
 @dataclass(frozen=True)
 class BatchResult:
     """What became of each scan of a batch: done now, done before, or failed with its error's text."""
@@ -265,18 +274,22 @@ def denoise_many(
     progress: Callable[[str], Progress],
     say: Callable[[str], None],
     after: After = lambda volume, result, manifest, output: None,
+    share: Share = ALL,
 ) -> BatchResult:
     """Denoise each scan of a folder into `output`, the folder's structure kept; go on after a bad one.
 
     A scan whose manifest is there is done and skipped, unless `options.overwrite`. Where the folder is a BIDS
-    dataset, the output is a derivative one.
+    dataset, the output is a derivative one. Where several processes work on the folder, each takes its
+    `share`; all must be given the same `scans`.
     """
     done, skipped, failed = [], [], []
     write_dataset_description(folder, output)
     taken: dict[Path, Path] = {}
-    for scan in scans:
+    for number, scan in enumerate(scans):
         target = batch_target(scan, folder, output)
         other = taken.setdefault(manifest_path(target), scan)
+        if not share.mine(number):
+            continue
         if other != scan:
             cause = f"{scan}: its manifest would be that of {other.name}; denoise it by itself"
             failed.append((scan, cause))
@@ -286,7 +299,9 @@ def denoise_many(
             skipped.append(scan)
             continue
         try:
-            # What a stopped run left without its manifest is made again.
+            # What a stopped run left without its manifest is made again; what it left half written goes.
+            for name in _names(target):
+                remove_asides(name)
             again = replace(options, overwrite=True)
             denoise_file(denoiser, scan, target, again, progress(scan.name), say, after)
             done.append(scan)

@@ -3,7 +3,6 @@
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 import tempfile
@@ -22,12 +21,12 @@ from mapdiff import __version__
 from mapdiff.errors import InputError
 from mapdiff.formats import write
 from mapdiff.inference.denoiser import Denoiser
-from mapdiff.inference.heap import kept_heap
+from mapdiff.inference.heap import kept_heap, peak_memory_mb
 from mapdiff.inference.run import DenoiseOptions, denoise_file
 from mapdiff.networks.cost import flop_per_voxel
 from mapdiff.networks.fused import FusedDenoiser
 from mapdiff.scratch import Scratch, slabs
-from mapdiff.volume import Volume
+from mapdiff.volume import Array, Volume
 
 #: The plane and the voxel of a Quadra scan, and its slices.
 PLANE, SPACING_MM, SLICES = 440, 1.65, 644
@@ -138,10 +137,11 @@ def synthetic_scan(slices: int, plane: int = PLANE, seed: int = 0) -> tuple[Volu
         z = np.arange(start, stop, dtype=np.float32) * SPACING_MM
         organs = np.sin(x[..., None] / 23) * np.sin(y[..., None] / 17) * np.sin(z / 29)
         mean = np.where(inside[..., None], 1 + 0.8 * organs + 8 * (organs > 0.93), 0.01).astype(np.float32)
-        noise = rng.standard_normal((plane, plane, stop - start), np.float32)
+        noise: Array = rng.standard_normal((plane, plane, stop - start), np.float32)
         noise = (noise[:-1, :-1] + noise[1:, :-1] + noise[:-1, 1:] + noise[1:, 1:]) / 2
         noise = np.pad(noise, ((0, 1), (0, 1), (0, 0)), mode="edge")
-        scratch.write(start, 4000 * (mean + 0.35 * np.sqrt(mean) * noise).clip(min=0))
+        scan = mean + np.float32(0.35) * np.sqrt(mean) * noise
+        scratch.write(start, (4000 * scan.clip(min=0)).astype(np.float32))
     affine = np.diag([SPACING_MM * PLANE / plane, SPACING_MM * PLANE / plane, SPACING_MM, 1.0])
     return Volume(scratch.array(), affine, "Bq/mL"), int(inside.sum()) * slices
 
@@ -170,7 +170,7 @@ def measure(
         "network_seconds": sum(seconds for seconds, _ in timed.calls),
         "network_voxels": sum(voxels for _, voxels in timed.calls),
         "evaluations": manifest["network_evaluations"],
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_memory_mb": peak_memory_mb(),
     }
 
 

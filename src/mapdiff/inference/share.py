@@ -1,0 +1,70 @@
+"""Which part of a folder is this process's, where several work on it together.
+
+The launcher tells, through the variables that Lightning Fabric reads: torchrun, or SLURM's srun; besides, the
+tasks of a SLURM array share the work. Processes do not talk to each other: each scan belongs to one of them.
+"""
+
+import os
+from dataclasses import dataclass
+
+import torch
+from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+
+from mapdiff.errors import InputError
+
+
+@dataclass(frozen=True)
+class Share:
+    """The scans rank, rank + world, rank + 2 world, ... of a list.
+
+    Attributes:
+        rank: of this process, from 0.
+        world: how many processes there are.
+        local_rank: of this process on its machine; picks the GPU.
+    """
+
+    rank: int = 0
+    world: int = 1
+    local_rank: int = 0
+
+    def mine(self, number: int) -> bool:
+        """Whether the scan of that number, from 0, is this process's."""
+        return number % self.world == self.rank
+
+    def device(self, asked: str) -> str:
+        """The device that "auto" and "cuda" mean for this process: GPUs are shared out by local rank."""
+        if asked not in ("auto", "cuda") or not torch.cuda.is_available():
+            return asked
+        return f"cuda:{self.local_rank % torch.cuda.device_count()}"
+
+
+ALL = Share()
+
+
+def share_of_work() -> Share:
+    """This process's share; all of it where no launcher is at work.
+
+    Raises:
+        InputError: SLURM was asked for tasks in a way that cannot be followed; the text tells another.
+    """
+    environment: ClusterEnvironment | None = None
+    if TorchElasticEnvironment.detect():
+        environment = TorchElasticEnvironment()
+    elif SLURMEnvironment.detect():
+        try:
+            environment = SLURMEnvironment()
+        except RuntimeError as error:  # what Fabric does not support of SLURM's settings
+            raise InputError(str(error)) from error
+    rank, world, local = 0, 1, 0
+    if environment is not None:
+        rank, world, local = environment.global_rank(), environment.world_size(), environment.local_rank()
+    # https://slurm.schedmd.com/job_array.html: task numbers run from MIN in steps of STEP.
+    names = ("ID", "MIN", "STEP", "COUNT")
+    array = [os.environ.get(f"SLURM_ARRAY_TASK_{name}", "") for name in names]
+    if all(value.isdigit() for value in array):
+        number, first, step, count = map(int, array)
+        task = (number - first) // max(step, 1)
+        rank, world = task * world + rank, world * count
+    return Share(rank, world, local)
