@@ -90,13 +90,15 @@ def random_net(
     return net.eval()
 
 
-def blurring_net(seed: int = 0) -> DenoiserNet:
+def blurring_net(
+    seed: int = 0, channels: tuple[int, ...] = (8, 16), blocks: tuple[int, ...] = (1, 1)
+) -> DenoiserNet:
     """A denoiser that averages the state over a few voxels, with a little of a random network on top.
 
     The mean over the neighbourhood is what the entry and the exit convolution can do by themselves: on a
     smooth body it is a fair estimate of the noise-free image, so noise levels and stages make sense.
     """
-    net = random_net(seed=seed, size=0.02)
+    net = random_net(channels, blocks, seed=seed, size=0.02)
     with torch.no_grad():
         net.entry.weight.zero_()
         net.entry.bias.zero_()
