@@ -52,6 +52,16 @@ class BlockMask:
             mask = np.take(mask, np.arange(*span.indices(size)) // factor, axis=axis)
         return mask
 
+    def box(self, multiple: int) -> tuple[slice, slice, slice]:
+        """The smallest box of voxels that holds the mask, from multiple to multiple or the image end."""
+        spans = []
+        for axis, (size, factor) in enumerate(zip(self.shape, self.factors, strict=True)):
+            found = np.flatnonzero(self.blocks.any(axis=tuple(other for other in range(3) if other != axis)))
+            start = int(found[0]) * factor // multiple * multiple
+            stop = -(-(int(found[-1]) + 1) * factor // multiple) * multiple
+            spans.append(slice(start, min(stop, size)))
+        return spans[0], spans[1], spans[2]
+
     def voxels(self) -> NDArray[np.bool_]:
         """The mask on all voxels, (I, J, K)."""
         return self[:, :, :]
@@ -70,7 +80,10 @@ def _block_sums(array: Array, factors: Sequence[int]) -> NDArray[np.float32]:
     for k in range(0, array.shape[2], thickness):
         sums = array[:, :, k : k + thickness].astype(np.float32, copy=False)
         for axis, factor in enumerate(factors):
-            if factor > 1:
+            if factor == 2 and sums.shape[axis] % 2 == 0:  # the common case, several times as fast
+                pairs = np.moveaxis(sums, axis, 0)
+                sums = np.moveaxis(pairs[::2] + pairs[1::2], 0, axis)
+            elif factor > 1:
                 sums = np.add.reduceat(sums, np.arange(0, sums.shape[axis], factor), axis=axis)
         slabs.append(sums)
     return np.concatenate(slabs, axis=2)
@@ -178,14 +191,15 @@ def body_scale(array: Array, mask: NDArray[np.bool_] | BlockMask) -> float:
     if not isinstance(mask, BlockMask):
         mask = BlockMask(mask, (1, 1, 1), (array.shape[0], array.shape[1], array.shape[2]))
     factors = [SCALE_BLOCK] * array.ndim
+    if not mask.blocks.any():
+        raise InputError("the body mask is empty")
+    box = mask.box(SCALE_BLOCK)
     slabs = []
-    for first in range(0, array.shape[2], _SLAB):  # a multiple of SCALE_BLOCK
-        part = array[:, :, first : first + _SLAB]
-        inside = mask[:, :, first : first + _SLAB]
+    for first in range(box[2].start, box[2].stop, _SLAB):  # a multiple of SCALE_BLOCK
+        where = (box[0], box[1], slice(first, min(first + _SLAB, box[2].stop)))
+        part, inside = array[where], mask[where]
         slabs.append((_block_sums(inside, factors), _block_sums(np.where(inside, part, 0), factors)))
     counts, sums = (np.concatenate(parts, axis=2) for parts in zip(*slabs, strict=True))
-    if not counts.any():
-        raise InputError("the body mask is empty")
     used = counts >= 0.5 * counts.max()  # a block at the edge holds few voxels, and more noise
     weights = counts[used].astype(np.float64)
     means = sums[used] / weights

@@ -7,7 +7,8 @@ slabs of slices with plain file calls, so that its pages are the system's to kee
 import mmap
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,16 @@ class Scratch:
 def _bytes(values: Any) -> memoryview:
     """The memory of an array in Fortran order."""
     return memoryview(values.T).cast("B") if values.size else memoryview(b"")
+
+
+def write_slabs(scratch: Scratch, values: Callable[[int, int], NDArray[np.float32]], threads: int) -> None:
+    """Fill an image: `values(start, stop)` gives its slices; slabs are worked on side by side."""
+
+    def one(span: tuple[int, int]) -> None:
+        scratch.write(span[0], values(*span))
+
+    with ThreadPoolExecutor(max(threads, 1)) as pool:
+        list(pool.map(one, slabs(scratch.shape[2])))
 
 
 def slabs(size: int, thickness: int = SLAB) -> Iterator[tuple[int, int]]:

@@ -86,7 +86,7 @@ def test_the_same_again_is_the_same(denoiser, scan, restored):
     assert denoiser.denoise(scan).image.array.tobytes() == restored.image.array.tobytes()
 
 
-@pytest.mark.parametrize("shape", [(97, 61, 33), (9, 30, 31), (25, 23, 2)])
+@pytest.mark.parametrize("shape", [(97, 113, 61), (40, 36, 159), (64, 60, 47), (9, 30, 31), (25, 23, 2)])
 def test_odd_shapes(denoiser, shape):
     z = smooth_body(shape)
     found = denoiser.denoise(volume_of(nested_scans(z)[Fraction(1, 20)]))

@@ -28,7 +28,7 @@ def seams(one: np.ndarray, other: np.ndarray, where: np.ndarray) -> tuple[float,
 def peak_at_pitch(one: np.ndarray, other: np.ndarray, where: np.ndarray) -> float:
     """What of the difference repeats with the tiles along k, in units of the image's mean.
 
-    From the spectrum of the difference's mean per slice: the largest amplitude at the pitch's frequency or its
+    From the spectrum of the mean difference per slice: the largest amplitude at the pitch or its
     first overtones, less the spectrum's median.
     """
     count = where.sum(axis=(0, 1)).clip(min=1)

@@ -23,7 +23,7 @@ from mapdiff.methods.map_diff import MapDiff, estimate
 from mapdiff.methods.model_file import TrainedModel, file_hash, load_model
 from mapdiff.networks.fused import FusedDenoiser
 from mapdiff.precision import Precision, best_precision
-from mapdiff.scratch import Scratch, slabs
+from mapdiff.scratch import Scratch, slabs, write_slabs
 from mapdiff.volume import Array, Volume
 
 PRETRAINED = "map-diff"
@@ -203,8 +203,7 @@ class Denoiser:
                     _average(partial(path.stage, ratio), n, mean, square)
                 elif keep_stages and n == 0:
                     image = Scratch(volume.shape)
-                    for start, stop in slabs(volume.shape[2]):
-                        image.write(start, path.stage(ratio, start, stop))
+                    write_slabs(image, partial(path.stage, ratio), torch.get_num_threads())
                     stages[step.label] = volume.with_array(image.array())
         if square is not None:
             for start, stop in slabs(volume.shape[2]):
@@ -278,7 +277,8 @@ class Denoiser:
 
 def _average(stage: Callable[[int, int], Array], n: int, mean: Scratch, square: Scratch | None) -> None:
     """Take the n-th sample into the mean and the sum of squared deviations (Welford's update)."""
-    for start, stop in slabs(mean.shape[2]):
+
+    def updated(start: int, stop: int) -> Array:
         image = stage(start, stop)
         if n:
             before = mean.read(start, stop)
@@ -286,7 +286,9 @@ def _average(stage: Callable[[int, int], Array], n: int, mean: Scratch, square: 
             image = before + delta / np.float32(n + 1)
             if square is not None:
                 square.write(start, square.read(start, stop) + delta * (before + delta - image))
-        mean.write(start, image)
+        return image
+
+    write_slabs(mean, updated, torch.get_num_threads())
 
 
 def denoise(

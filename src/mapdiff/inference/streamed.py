@@ -17,7 +17,7 @@ from mapdiff.diffusion.feedback import restore_structure
 from mapdiff.inference.scan import Scan
 from mapdiff.inference.tiling import Tile, blend, bounds
 from mapdiff.methods.base import Step
-from mapdiff.scratch import Scratch, slabs
+from mapdiff.scratch import Scratch, slabs, write_slabs
 
 #: Axes that each evaluation of a run is mirrored along, in turn: the last image is a weighted mean of all
 #: estimates, and what the network errs in one orientation it does not quite err in another.
@@ -51,8 +51,7 @@ class StreamedPath:
         self.box = Tile((0, 0, 0), scan.shape) if whole else bounds(tiles)
         self._state, self._z = Scratch(self.box.shape), Scratch(self.box.shape)
         self._noise: ComplementNoise | None = None
-        for start, stop in slabs(self.box.shape[2]):
-            self._z.write(start, scan.air(self._slab(start, stop)))
+        write_slabs(self._z, lambda a, b: scan.air(self._slab(a, b)), torch.get_num_threads())
 
     def run(self, steps: Sequence[Step], seed: Sequence[int] | None = None) -> Iterator[Step]:
         """Take the steps; after each, `stage` gives the image.

@@ -71,13 +71,14 @@ def _spans(size: int, edge: int, overlap: int, multiple: int) -> list[tuple[int,
 
 def _cells(body: BlockMask | NDArray[np.bool_], multiple: int) -> NDArray[np.bool_]:
     """Which cubes of `multiple` voxels hold body."""
-    i, j, k = body.shape
-    planes = []
-    for start in range(0, k, multiple):
-        plane = body[:, :, start : start + multiple].any(axis=2)
-        plane = np.logical_or.reduceat(plane, np.arange(0, i, multiple), axis=0)
-        planes.append(np.logical_or.reduceat(plane, np.arange(0, j, multiple), axis=1))
-    return np.stack(planes, axis=2)
+    if not isinstance(body, BlockMask):
+        body = BlockMask(body, (1, 1, 1), (body.shape[0], body.shape[1], body.shape[2]))
+    cells = body.blocks
+    for axis in (2, 1, 0):  # one axis after the other, so that no mask of all voxels is made
+        size = body.shape[axis]
+        cells = np.take(cells, np.arange(size) // body.factors[axis], axis=axis)
+        cells = np.logical_or.reduceat(cells, np.arange(0, size, multiple), axis=axis)
+    return cells
 
 
 def _reach(flags: Any, context: int) -> tuple[int, int]:
