@@ -128,30 +128,46 @@ def test_the_estimate_of_an_identity_is_the_state(batch):
     torch.testing.assert_close(out, u, rtol=1e-5, atol=1e-6)
 
 
-def stages_of(z, u, dose, seen=None):
+def stages_of(z, u, dose, seen=None, chained=False):
     def predict(state, given, level):
         assert given is u
         if seen is not None:
             seen.append((state, level))
         return z
 
-    return list(MapDiff().stages(predict, u, FULL_LEVEL / dose**0.5, dose, CALIBRATION, (4.0, 4.0, 4.0)))
+    method = MapDiff(chained=chained)
+    return list(method.stages(predict, u, FULL_LEVEL / dose**0.5, dose, CALIBRATION, (4.0, 4.0, 4.0)))
 
 
-def test_with_the_truth_every_stage_is_the_algebra():
+@pytest.mark.parametrize("chained", [False, True])
+def test_with_the_truth_every_stage_is_the_algebra(chained):
     z = torch.from_numpy(smooth_body(SHAPE)).double()
     scans = nested_scans(z.numpy())
     u, d_u = torch.from_numpy(scans[Fraction(1, 20)]).double(), 1 / 20
     seen: list = []
-    stages = stages_of(z, u, d_u, seen)
+    stages = stages_of(z, u, d_u, seen, chained)
     assert [s.label for s in stages] == ["1/10", "1/4", "1/2", "full"]
     assert [s.dose for s in stages] == pytest.approx([0.1, 0.25, 0.5, 1.0], rel=1e-6)
     for stage in stages:
         torch.testing.assert_close(stage.image, z + d_u / stage.dose * (u - z), rtol=1e-6, atol=1e-6)
-    # The first state is the input; each further one is the stage before, with its own dose's noise level.
+    # The first state is the input; chained, each further one is the stage before, with its own dose's level.
     assert seen[0][0] is u
     for (state, level), stage in zip(seen[1:], stages[:-1], strict=True):
-        assert state is stage.image and level == pytest.approx(FULL_LEVEL / stage.dose**0.5, rel=1e-6)
+        dose = stage.dose if chained else d_u
+        assert state is (stage.image if chained else u)
+        assert level == pytest.approx(FULL_LEVEL / dose**0.5, rel=1e-6)
+
+
+def test_the_noise_free_image_is_the_mean_of_the_estimates_so_far():
+    u = torch.full((4, 4, 4), 2.0)
+    estimates = iter([torch.full((4, 4, 4), v) for v in (1.0, 2.0, 6.0, 3.0)])
+    method = MapDiff()
+    stages = list(
+        method.stages(lambda *_: next(estimates), u, FULL_LEVEL / 0.05**0.5, 0.05, CALIBRATION, (4.0,) * 3)
+    )
+    for stage, mean in zip(stages, (1.0, 1.5, 3.0, 3.0), strict=True):
+        expected = mean + 0.05 / stage.dose * (2.0 - mean)
+        torch.testing.assert_close(stage.image, torch.full((4, 4, 4), expected))
 
 
 def test_stages_come_ever_nearer_to_the_truth():

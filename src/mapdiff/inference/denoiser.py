@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mapdiff.diffusion.feedback import kept_width
 from mapdiff.errors import InputError
 from mapdiff.formats import read
 from mapdiff.inference.heap import kept_heap, peak_memory_mb
@@ -178,7 +179,9 @@ class Denoiser:
         scan = Scan(volume)
         noise = self._noise(scan)
         dose = self.model.calibration.dose_of_level(noise.level, noise.grain_mm3)
-        steps = self.method.steps(noise.level, dose, self.model.calibration, evaluations)
+        steps = self.method.steps(
+            noise.level, dose, self.model.calibration, evaluations, chained=self.method.chained or samples > 0
+        )
         asked = sum(step.fresh for step in steps)
         edges = (tile, tile, tile) if isinstance(tile, int) else tile
         tiles = plan_tiles(scan.near, self.net.multiple, edges)
@@ -192,12 +195,13 @@ class Denoiser:
         def estimate_at(state: Array, u: Array, level: float, mirror: tuple[int, ...]) -> Tensor:
             return self._estimate(state, u, level, noise.level, volume.spacing, mirror)
 
-        path = StreamedPath(scan, tiles, estimate_at, on_tile, whole=samples > 0)
+        kept_mm = kept_width(noise.level, noise.grain_mm3)
+        path = StreamedPath(scan, tiles, estimate_at, on_tile, kept_mm, whole=samples > 0)
         stages: dict[str, Volume] = {}
         mean = Scratch(volume.shape)
         square = Scratch(volume.shape) if samples > 1 else None
         for n in range(max(samples, 1)):
-            for step in path.run(steps, (seed, n) if samples else None):
+            for step in path.run(steps, self.method.chained, (seed, n) if samples else None):
                 ratio = dose / step.dose
                 if step is steps[-1]:
                     _average(partial(path.stage, ratio), n, mean, square)

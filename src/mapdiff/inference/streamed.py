@@ -11,17 +11,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mapdiff.diffusion import dose_path
+from mapdiff.diffusion import dose_path, feedback
 from mapdiff.diffusion.complement import ComplementNoise
-from mapdiff.diffusion.feedback import restore_structure
 from mapdiff.inference.scan import Scan
 from mapdiff.inference.tiling import Tile, blend, bounds
 from mapdiff.methods.base import Step
 from mapdiff.scratch import Scratch, slabs, write_slabs
 
-#: Axes that each evaluation of a run is mirrored along, in turn: the last image is a weighted mean of all
+#: Axes that each evaluation of a run is mirrored along, in turn: the last image comes of the mean of all
 #: estimates, and what the network errs in one orientation it does not quite err in another.
 MIRRORS: tuple[tuple[int, ...], ...] = ((), (2,), (1,), (0,))
+#: Of so many slabs one is looked at to measure the residual's strength.
+SAMPLED = 3
 #: The network's estimate of a tile: (state, u, level of the state, axes to mirror it along), linear arrays of
 #: one shape.
 Estimate = Callable[[NDArray[np.float32], NDArray[np.float32], float, tuple[int, ...]], Tensor]
@@ -36,6 +37,7 @@ class StreamedPath:
         tiles: Sequence[Tile],
         estimate: Estimate,
         on_tile: Callable[[], None],
+        kept_mm: float,
         whole: bool = False,
     ) -> None:
         """Make the path ready.
@@ -45,39 +47,57 @@ class StreamedPath:
             tiles: from `plan_tiles` of what is near the body.
             estimate: the network on a tile.
             on_tile: called after each tile.
+            kept_mm: width over which the input's mean is kept (`diffusion.feedback`).
             whole: work on the whole volume, not on the body's box: stochastic paths add noise everywhere.
         """
         self.scan, self.tiles, self._estimate, self._on_tile = scan, tiles, estimate, on_tile
         self.box = Tile((0, 0, 0), scan.shape) if whole else bounds(tiles)
-        self._state, self._z = Scratch(self.box.shape), Scratch(self.box.shape)
+        self._kept_mm = kept_mm
+        self._asked, self._z = Scratch(self.box.shape), Scratch(self.box.shape)
+        self._state = self._z
+        self._strength: float | None = None
         self._noise: ComplementNoise | None = None
-        write_slabs(self._z, lambda a, b: scan.air(self._slab(a, b)), torch.get_num_threads())
+        write_slabs(self._asked, lambda a, b: scan.air(self._slab(a, b)), torch.get_num_threads())
 
-    def run(self, steps: Sequence[Step], seed: Sequence[int] | None = None) -> Iterator[Step]:
+    def run(
+        self, steps: Sequence[Step], chained: bool = False, seed: Sequence[int] | None = None
+    ) -> Iterator[Step]:
         """Take the steps; after each, `stage` gives the image.
 
         Args:
             steps: of the method.
-            seed: None is the deterministic path; else it decides the noise that the steps add.
+            chained: whether the network is shown the stage before as its state, or the input each time: then
+                the noise-free image is taken as the mean of all estimates so far.
+            seed: None is the deterministic path; else it decides the noise that the steps add, and the path
+                is chained.
         """
+        chained = chained or seed is not None
+        if chained and self._state is self._z:
+            self._state = Scratch(self.box.shape)
         first, evaluations = True, 0
         for number, step in enumerate(steps):
             if step.fresh:
-                self._evaluate(step.level, first, MIRRORS[evaluations % len(MIRRORS)])
+                self._evaluate(step.level, first or not chained, MIRRORS[evaluations % len(MIRRORS)])
+                self._take_in(0 if chained else evaluations)
                 evaluations += 1
-            draw = None
-            if seed is not None and step.noise is not None:
-                if self._noise is None:
-                    self._noise = ComplementNoise(self._residual, self.box.shape, self.scan.volume.spacing)
-                draw = self._noise.draw(step.noise, (*seed, number))
-            for start, stop in slabs(self.box.shape[2]):
-                z = torch.from_numpy(self._z.read(start, stop))
-                if draw is not None:
-                    z += torch.from_numpy(draw(start, stop))
-                state = torch.from_numpy(self._state_at(start, stop, first))
-                self._state.write(start, dose_path.step(state, z, step.ratio).numpy())
+            if chained:
+                self._advance(step, first, None if seed is None else (*seed, number))
             first = False
             yield step
+
+    def _advance(self, step: Step, first: bool, seed: Sequence[int] | None) -> None:
+        """The state of a chained path after a step."""
+        draw = None
+        if seed is not None and step.noise is not None:
+            if self._noise is None:
+                self._noise = ComplementNoise(self._residual, self.box.shape, self.scan.volume.spacing)
+            draw = self._noise.draw(step.noise, seed)
+        for start, stop in slabs(self.box.shape[2]):
+            z = torch.from_numpy(self._z.read(start, stop))
+            if draw is not None:
+                z += torch.from_numpy(draw(start, stop))
+            state = torch.from_numpy(self._state_at(start, stop, first))
+            self._state.write(start, dose_path.step(state, z, step.ratio).numpy())
 
     def stage(self, ratio: float, start: int, stop: int) -> NDArray[np.float32]:
         """Slices [start, stop) of the image that the path has reached, in the volume's unit.
@@ -99,6 +119,9 @@ class StreamedPath:
         if low < high:
             offset = self.box.start[2]
             part = self._state.read(start + low - offset, start + high - offset)
+            if self._state is self._z:
+                u = self.scan[self._slab(start + low - offset, start + high - offset)]
+                part = part + np.float32(ratio) * (u - part)
             image[(*self.box.within((0, 0, 0))[:2], slice(low, high))] = part
         image *= np.float32(self.scan.scale)
         return image
@@ -114,7 +137,7 @@ class StreamedPath:
         return self.scan[self._slab(start, stop)] - self._z.read(start, stop)
 
     def _evaluate(self, level: float, first: bool, mirror: tuple[int, ...]) -> None:
-        """The network's estimate near the body, into `_z`."""
+        """The network's estimate near the body, into `_asked`."""
         held: tuple[Tile, NDArray[np.float32], NDArray[np.float32]] | None = None
 
         def estimate(tile: Tile) -> Tensor:
@@ -132,15 +155,36 @@ class StreamedPath:
 
         for box, values, weight in blend(self.tiles, estimate):
             i, j, k = box.within(self.box.start)
-            z = self._z.read(k.start, k.stop)
+            z = self._asked.read(k.start, k.stop)
             near = self.scan.near[box.slices] & (weight > 0).numpy()
             np.copyto(z[i, j], values.numpy(), where=near)
-            self._z.write(k.start, z)
-        self._give_back()
+            self._asked.write(k.start, z)
 
-    def _give_back(self) -> None:
-        """Put back structure that the estimate lost."""
-        u = torch.from_numpy(self.scan[self.box.slices])
-        z_hat = torch.from_numpy(self._z.read(0, self.box.shape[2]))
-        z_hat = restore_structure(z_hat, u, self.scan.body[self.box.slices], self.scan.volume.spacing)
-        self._z.write(0, z_hat.numpy())
+    def _take_in(self, before: int) -> None:
+        """The estimate in `_asked`, corrected by the residual, into `_z`: the mean with so many before it."""
+        spacing = self.scan.volume.spacing
+        halo = feedback.reach(self._kept_mm, spacing[2])
+        depth = self.box.shape[2]
+        if self._strength is None:
+            sampled = list(slabs(depth))[::SAMPLED]
+            found = [self._strength_of(start, stop) for start, stop in sampled]
+            self._strength = float(np.median([value for value in found if value is not None]))
+        for start, stop in slabs(depth):
+            low, high = max(start - halo, 0), min(stop + halo, depth)
+            u = self.scan[self._slab(low, high)]
+            z = feedback.keep_activity(self._asked.read(low, high), u, self._kept_mm, spacing)
+            z = feedback.restore_structure(z, u, self._strength, spacing)[:, :, start - low : stop - low]
+            if before:
+                mean = self._z.read(start, stop)
+                z = mean + (z - mean) / np.float32(before + 1)
+            self._z.write(start, z)
+
+    def _strength_of(self, start: int, stop: int) -> float | None:
+        """The residual's strength in the body of some slices; None where there is none."""
+        where = self._slab(start, stop)
+        body = self.scan.body[where]
+        if not body.any():
+            return None
+        u, spacing = self.scan[where], self.scan.volume.spacing
+        z = feedback.keep_activity(self._asked.read(start, stop), u, self._kept_mm, spacing)
+        return feedback.residual_strength(z, u, body, spacing)

@@ -3,8 +3,11 @@
 The network estimates the noise-free image z from the state, the input u and the noise levels of both. The
 reverse path starts at the input's own dose, found from its noise, and steps to each anchor above it by
 Eq. (step) of `diffusion.dose_path`, a fresh estimate at each step. In training the state is, in a part of
-the steps, an earlier stage of the network's own, still supervised by the anchors: at inference it meets no
-other.
+the steps, an earlier stage of the network's own, still supervised by the anchors.
+
+Two ways to take the steps. `chained`: the network is shown the stage it has reached as its state; stochastic
+paths are. Not chained: it is shown the input each time, in another orientation, and the noise-free image is
+the mean of its estimates so far. docs/experiments.md has what each is worth.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -61,6 +64,7 @@ class MapDiff:
     Attributes:
         anchor_weight: lambda, of the anchor loss in the total.
         own_stages: part of the training steps whose state is an own earlier stage, not the input.
+        chained: whether the deterministic path shows the network the stage before, or the input each time.
         noise_scale: range of the factor that the noise of training scans is multiplied by.
         input_doses: dose fractions that the training input is drawn from, with their probabilities.
     """
@@ -68,6 +72,7 @@ class MapDiff:
     name: str = "map-diff"
     anchor_weight: float = 0.1
     own_stages: float = 0.3
+    chained: bool = False
     noise_scale: tuple[float, float] = (0.6, 1.7)
     input_doses: tuple[tuple[float, float], ...] = (
         (1 / 2, 0.05),
@@ -234,12 +239,16 @@ class MapDiff:
         Yields:
             A stage at each anchor above the input's dose, then the full dose ("full", 1.0).
         """
-        state = u
+        chained = self.chained or generator is not None
+        state, z_bar = u, u
         noise: ComplementNoise | None = None
-        z_hat = u
         seed = 0 if generator is None else int(torch.randint(2**62, (), generator=generator))
-        for number, step in enumerate(self.steps(level, dose, calibration)):
-            z_hat = predict(state, u, step.level)
+        for number, step in enumerate(self.steps(level, dose, calibration, chained=chained)):
+            z_hat = predict(state if chained else u, u, step.level)
+            if not chained:
+                z_bar = z_hat if number == 0 else z_bar + (z_hat - z_bar) / (number + 1)
+                yield Stage(step.label, step.dose, dose_path.step(u, z_bar, dose / step.dose))
+                continue
             complement = z_hat
             if generator is not None and step.noise is not None:
                 residual = (u - z_hat).numpy()
@@ -250,7 +259,12 @@ class MapDiff:
             yield Stage(step.label, step.dose, state)
 
     def steps(
-        self, level: float, dose: float, calibration: Calibration, evaluations: int | None = None
+        self,
+        level: float,
+        dose: float,
+        calibration: Calibration,
+        evaluations: int | None = None,
+        chained: bool = True,
     ) -> list[Step]:
         """The steps of the path, in order; the last one ends at the full dose.
 
@@ -259,6 +273,7 @@ class MapDiff:
             dose: the dose fraction that it stands for.
             calibration: the path.
             evaluations: how often the network is asked, spread over the steps; every step by default.
+            chained: whether the state is the stage before or the input.
         """
         ends = [*dose_path.anchors_above(dose, stage_doses(calibration)), ("full", 1.0)]
         asked = len(ends) if evaluations is None else max(1, min(evaluations, len(ends)))
@@ -266,7 +281,7 @@ class MapDiff:
         steps, d_s = [], dose
         for number, (label, d_next) in enumerate(ends):
             noise = dose / (d_next - d_s) if d_next > d_s else None
-            level_s = level * (dose / d_s) ** 0.5
+            level_s = level * (dose / d_s) ** 0.5 if chained else level
             steps.append(Step(label, d_next, level_s, d_s / d_next, noise, number in fresh))
             d_s = d_next
         return steps
