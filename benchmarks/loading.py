@@ -15,6 +15,7 @@ import multiprocessing
 import os
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from mapdiff.cohort.patches import PatchSampler, batches
@@ -98,24 +99,31 @@ def main() -> None:
     parser.add_argument("--subjects", type=int, default=40)
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--memory-steps", type=int, default=2000)
+    parser.add_argument("--memory-patch", type=int, default=48)
+    parser.add_argument("--patches", type=int, default=100)
+    parser.add_argument("--parts", default="patch_48,patch_64,memory,network")
     options = parser.parse_args()
     store = options.work / "repeated.zarr"
     repeated(options.work / "cohort.zarr", store, options.subjects)
     subjects = store_subjects(store)
     levels = [0.1] * len(subjects)
-    result = {
+    result: dict[str, object] = {
         "subjects": len(subjects),
         "store_gb": round(sum(p.stat().st_size for p in store.rglob("*") if p.is_file()) / 1e9, 2),
         "cores": len(os.sched_getaffinity(0)),
         "load": os.getloadavg()[0],
-        **{
-            f"patch_{edge}": reading(PatchSampler(subjects, levels, edge, 2, 0), edge, 50)
-            for edge in (48, 64)
-        },
-        "memory": memory(PatchSampler(subjects, levels, 48, 2, 0), options.memory_steps),
-        "network": network_share(store, options.work / "run", options.steps),
     }
-    print(json.dumps(result, indent=1))
+    parts: dict[str, Callable[[], object]] = {
+        "patch_48": lambda: reading(PatchSampler(subjects, levels, 48, 2, 0), 48, options.patches // 2),
+        "patch_64": lambda: reading(PatchSampler(subjects, levels, 64, 2, 0), 64, options.patches // 2),
+        "memory": lambda: memory(
+            PatchSampler(subjects, levels, options.memory_patch, 2, 0), options.memory_steps
+        ),
+        "network": lambda: network_share(store, options.work / "run", options.steps),
+    }
+    for name in options.parts.split(","):
+        result[name] = parts[name]()
+        print(json.dumps({name: result[name]}), flush=True)
     (options.work / "loading.json").write_text(json.dumps(result, indent=1))
 
 

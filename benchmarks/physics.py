@@ -10,6 +10,7 @@ Three measurements for each scanner:
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
@@ -60,7 +61,7 @@ def organ_means(scanner: Scanner, step: float = 3.0, seed: int = 1) -> dict[str,
     return found
 
 
-def cylinder(step: float, slices: int, radius_mm: float = 100.0) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+def cylinder(step: float, slices: int, radius_mm: float) -> tuple[Floats, Floats, NDArray[np.bool_]]:
     """Activity of SUV 1 in water, its attenuation, and the part of it that lies well inside."""
     half = round(1.3 * radius_mm / step)
     i, j = np.ogrid[-half : half + 1, -half : half + 1]
@@ -71,10 +72,15 @@ def cylinder(step: float, slices: int, radius_mm: float = 100.0) -> tuple[Floats
 
 
 def repeats(
-    scanner: Scanner, step: float, slices: int, count: int, doses=DOSES
+    scanner: Scanner,
+    step: float,
+    slices: int,
+    count: int,
+    doses: Sequence[Fraction] = DOSES,
+    radius_mm: float = 100.0,
 ) -> tuple[Repeats, NDArray[np.bool_]]:
-    """Scans of the cylinder that differ in their counts alone."""
-    activity, mu, inner = cylinder(step, slices)
+    """Scans of the cylinder that differ in their counts alone, and its inner part."""
+    activity, mu, inner = cylinder(step, slices, radius_mm)
     images: Repeats = {dose: [] for dose in doses}
     for n in range(count):
         rng = np.random.default_rng([7, n])

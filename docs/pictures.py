@@ -18,6 +18,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from mapdiff.cohort.layout import COHORT_FILE
@@ -117,15 +118,23 @@ def _resize(browser: Any, width: int, height: int) -> None:
 
 
 def _save(picture: Image.Image, path: Path) -> None:
-    """With a palette as small as keeps it under MOST_BYTES."""
-    for colours in (256, 128, 64, 32, 16):
+    """With a palette of even greys and a few colours, as small as keeps the file under MOST_BYTES."""
+    pixels = np.asarray(picture)
+    coloured = pixels[np.ptp(pixels, axis=2) > 12]
+    for greys, colours in ((192, 64), (96, 32), (48, 16), (24, 8)):
+        even = np.linspace(0, 255, greys).round().astype(np.uint8)
+        entries = [int(v) for grey in even for v in (grey, grey, grey)]
+        if len(coloured):
+            row = Image.fromarray(coloured[None]).quantize(colours, kmeans=1)
+            entries += (row.getpalette() or [])[: 3 * colours]
+        palette = Image.new("P", (1, 1))
+        palette.putpalette(entries)
         text = io.BytesIO()
-        small = picture.quantize(colours, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-        small.save(text, "PNG", optimize=True)
+        picture.quantize(palette=palette, dither=Image.Dither.NONE).save(text, "PNG", optimize=True)
         if text.tell() <= MOST_BYTES:
             break
     path.write_bytes(text.getvalue())
-    print(f"{path}: {text.tell() // 1000} kB, {colours} colours", flush=True)
+    print(f"{path}: {text.tell() // 1000} kB, {greys} greys", flush=True)
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from mapdiff import RESEARCH_USE
 from mapdiff.atomic import check_target, written_aside
 from mapdiff.diffusion.calibration import Calibration
 from mapdiff.evaluation.cohort import INPUT, RegionPair, Spread
@@ -164,7 +165,7 @@ def write_content(content: CohortContent, folder: Path) -> None:
         "cohort.html",
         {
             "title": html.escape(content.title),
-            "notice": fragments.RESEARCH_USE,
+            "notice": RESEARCH_USE,
             "style": fragments.asset("page.css") + fragments.asset("cohort.css"),
             "tiles": fragments.tiles(_key_figures(content)),
             "intervals": _intervals_html(table, full=True),

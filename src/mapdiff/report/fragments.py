@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 
 NIIVUE = "niivue-0.69.0"
-RESEARCH_USE = "Research use only. Not a medical device."
 
 
 def filled(name: str, values: Mapping[str, str]) -> str:

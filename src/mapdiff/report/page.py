@@ -15,7 +15,6 @@ from mapdiff.atomic import check_target, written_aside
 from mapdiff.report import fragments
 from mapdiff.report.embed import Layer, PageGrid, coarser, encode, halved, step_for
 from mapdiff.report.figure import WINDOW_PERCENTILE, window_top
-from mapdiff.report.fragments import RESEARCH_USE
 from mapdiff.report.measured import DEVIATION, INPUT, RESULT, Measured, Row, measure
 from mapdiff.volume import UNKNOWN
 

@@ -101,6 +101,8 @@ UEXPLORER = Scanner(
 PRESETS = {scanner.name: scanner for scanner in (QUADRA, UEXPLORER)}
 #: Besides the presets: a different scanner for every subject, for training (see `draw_scanner`).
 VARIED = "varied"
+
+
 def scanner_named(name: str) -> Scanner:
     """The preset of that name.
 
