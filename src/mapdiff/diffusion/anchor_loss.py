@@ -44,7 +44,7 @@ def error_weight(u: Tensor, spacing_mm: Tensor) -> Tensor:
 
 
 def level_weight(level_u: Tensor) -> Tensor:
-    """Weights of the patches of a batch, (B,): one over the squared error to expect, so that each level counts.
+    """Weights of the patches of a batch, (B,): one over the squared error to expect; each level then counts.
 
     Without them the lowest doses would drown the others. A level of 0.3 has the weight 1.
     """

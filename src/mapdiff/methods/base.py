@@ -55,7 +55,6 @@ class Step:
     fresh: bool
 
 
-
 class Method(Protocol):
     """One method under the common protocol.
 
