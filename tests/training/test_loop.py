@@ -4,6 +4,8 @@ import dataclasses
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -215,8 +217,35 @@ def test_restart_begins_anew(straight, store, tmp_path):
 
 
 def test_two_processes_do_not_share_a_folder(store, tmp_path):
-    with claimed(tmp_path), pytest.raises(InputError, match="another process trains"):
-        go(store, tmp_path)
+    code = "import sys; from pathlib import Path; from mapdiff.training.folder import claimed\n"
+    code += f"with claimed(Path({str(tmp_path)!r})): print('held', flush=True); sys.stdin.read()"
+    other = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(InputError, match="another process trains"):
+            go(store, tmp_path)
+    finally:
+        other.kill()
+        other.wait()
+
+
+def test_a_killed_trainers_readers_do_not_hold_its_folder(tmp_path):
+    """Its forked workers live on for some seconds; the run must be able to go on at once."""
+    code = "import os, time; from pathlib import Path; from mapdiff.training.folder import claimed\n"
+    code += f"with claimed(Path({str(tmp_path)!r})):\n    pid = os.fork()\n"
+    code += "    if pid: print(pid, flush=True)\n    time.sleep(600)"
+    trainer = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    reader = int(trainer.stdout.readline())
+    trainer.kill()
+    trainer.wait()
+    try:
+        os.kill(reader, 0)  # it does live on
+        with claimed(tmp_path):
+            pass
+    finally:
+        os.kill(reader, signal.SIGKILL)
 
 
 def test_a_model_is_fine_tuned(store, tmp_path):

@@ -34,7 +34,8 @@ def claimed(run: Path) -> Iterator[None]:
         raise InputError(f"cannot be written: {error.strerror or error}", run) from None
     with lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # A record lock, not flock: forked readers of patches would inherit that and outlive a kill.
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise InputError("another process trains in this folder", run) from None
         for aside in run.glob(".aside-*"):  # what a killed session was writing
