@@ -169,15 +169,19 @@ class StreamedPath:
             sampled = list(slabs(depth))[::SAMPLED]
             found = [self._strength_of(start, stop) for start, stop in sampled]
             self._strength = float(np.median([value for value in found if value is not None]))
-        for start, stop in slabs(depth):
+        strength = self._strength
+
+        def corrected(start: int, stop: int) -> NDArray[np.float32]:
             low, high = max(start - halo, 0), min(stop + halo, depth)
             u = self.scan[self._slab(low, high)]
             z = feedback.keep_activity(self._asked.read(low, high), u, self._kept_mm, spacing)
-            z = feedback.restore_structure(z, u, self._strength, spacing)[:, :, start - low : stop - low]
+            z = feedback.restore_structure(z, u, strength, spacing)[:, :, start - low : stop - low]
             if before:
                 mean = self._z.read(start, stop)
                 z = mean + (z - mean) / np.float32(before + 1)
-            self._z.write(start, z)
+            return z
+
+        write_slabs(self._z, corrected, torch.get_num_threads())
 
     def _strength_of(self, start: int, stop: int) -> float | None:
         """The residual's strength in the body of some slices; None where there is none."""
