@@ -191,6 +191,7 @@ def _agreement(regions: Sequence[RegionPair], kind: str, title: str) -> Plot:
             here = [p for p in regions if (p.method, p.quantity, p.input_dose) == (method, quantity, dose)]
             _agreement_panel(panel, here, method, methods, named=number == 0)
         panel.axhline(0, color="black", linewidth=0.8)
+        panel.margins(y=0.22)  # room for the words at the top
         word = f"SUV{quantity}" if unit == "SUV" else quantity
         panel.set_title(f"{word}, input {dose or 'dose not known'}", fontsize=10)
         panel.set_xlabel(f"mean of both, {unit}")

@@ -184,7 +184,8 @@ def _pictures(
         path = figures / f"{word}.png"
         stages_figure(_views(subject), path)
         _with_palette(path)
-        made.append((f"The {word} by PSNR: {subject.name}, {value:.2f} dB", path))
+        heading = "The only one" if word == "only" else f"The {word} by PSNR"
+        made.append((f"{heading}: {subject.name}, {value:.2f} dB", path))
     return made
 
 
