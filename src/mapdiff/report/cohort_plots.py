@@ -236,6 +236,8 @@ def _agreement_panel(
 
 def spread_plot(spreads: Sequence[Spread]) -> Plot | None:
     """The standard deviation over samples against the error that it ought to tell."""
+    from matplotlib.ticker import LogLocator
+
     if not spreads:
         return None
     figure, axes = new_figure(4.8, 4.2)
@@ -255,6 +257,10 @@ def spread_plot(spreads: Sequence[Spread]) -> Plot | None:
     )
     panel.set_xscale("log")
     panel.set_yscale("log")
+    for axis in (panel.xaxis, panel.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter("{x:g}")
+    panel.minorticks_off()
     panel.set_xlabel(f"standard deviation over samples, {unit}")
     panel.set_ylabel(f"root mean square error, {unit}")
     panel.legend(fontsize=9)
