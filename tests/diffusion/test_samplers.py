@@ -1,4 +1,4 @@
-"""The samplers against Gaussian data, whose optimum denoiser and probability-flow ODE are known in closed form.
+"""The samplers against Gaussian data, whose optimum denoiser and ODE are known in closed form.
 
 x_0 ~ N(m, s^2): E[x_0 | x_t] = m + sqrt(abar) s^2 / (abar s^2 + 1 - abar) (x_t - sqrt(abar) m), and along the
 ODE (x_t - sqrt(abar) m) / sqrt(abar s^2 + 1 - abar) does not change.
@@ -30,8 +30,7 @@ def start(schedule, seed=0):
 
 
 def last(visits):
-    for visit in visits:
-        pass
+    *_, visit = visits
     assert visit.s == 0
     return visit.x_s
 

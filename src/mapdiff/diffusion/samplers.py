@@ -1,6 +1,6 @@
 """Samplers of the Gaussian path: pure functions of a denoiser, a state and the timesteps to visit.
 
-Between neighbouring visited timesteps t > s all of them take alpha_{t|s} = abar_t / abar_s of the pair itself,
+Between neighbouring visited timesteps t > s all of them take alpha_{t|s} = abar_t / abar_s of the pair,
 never of the full schedule, so that they stay right however few steps are taken. Nothing is clipped.
 """
 

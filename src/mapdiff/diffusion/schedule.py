@@ -102,7 +102,7 @@ def diffuse(x_0: Tensor, noise: Tensor, abar: Tensor) -> Tensor:
 
 
 def respaced(steps: int, start: int = T) -> list[int]:
-    """Timesteps that a sampler visits, evenly from `start` down to 0 (which is x_0); steps + 1 of them at most.
+    """Timesteps that a sampler visits, evenly from `start` down to 0 (which is x_0); at most steps + 1.
 
     Raises:
         InputError: no step.
