@@ -103,8 +103,10 @@ class InMemory:
             tile = max(int(self.model.training.get("patch", MIN_EDGE)), MIN_EDGE)
         noise = noise or self._noise(scan)
         dose = self.model.calibration.dose_of_level(noise.level, noise.grain_mm3)
+        # The network sees levels that it was trained on; the dose follows from the one that was found.
+        level = float(np.clip(noise.level, *self.model.level_range))
         tiles = plan_tiles(scan.near_body, self.net.multiple, EDGES if tile is None else (tile, tile, tile))
-        tile_predict = self.method.predictor(self.net, noise.level, volume.spacing)
+        tile_predict = self.method.predictor(self.net, level, volume.spacing)
         evaluations = 0
 
         def predict(state: Tensor, u: Tensor, level_state: float) -> Tensor:
@@ -132,7 +134,7 @@ class InMemory:
             generator = torch.Generator().manual_seed(seed * 1_000_003 + n) if samples else None
             evaluations = 0
             path = self.method.stages(
-                predict, scan.u, noise.level, dose, self.model.calibration, volume.spacing, generator
+                predict, scan.u, level, dose, self.model.calibration, volume.spacing, generator
             )
             for stage in path:
                 before = mean.get(stage.label)
