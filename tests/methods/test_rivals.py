@@ -5,7 +5,6 @@ import torch
 
 from mapdiff.cohort.patches import Batch
 from mapdiff.diffusion.gaussian_calibration import anchor_times, sigma_of_level
-from mapdiff.diffusion.prediction import PREDICTIONS, estimate_x_0
 from mapdiff.diffusion.schedule import T, diffuse, schedule_named
 from mapdiff.diffusion.transform import invert, transform
 from mapdiff.dose import DOSES
@@ -13,6 +12,7 @@ from mapdiff.errors import InputError
 from mapdiff.methods.base import part_of
 from mapdiff.methods.ddpm import Ddpm
 from mapdiff.methods.map_diff_paper import DIFFUSED, INPUT, OWN, MapDiffPaper
+from mapdiff.methods.prediction import PREDICTIONS, estimate_x_0
 from mapdiff.methods.registry import METHODS, method_named
 from mapdiff.networks.gan import DISCRIMINATOR, GENERATOR
 from synthetic import FULL_LEVEL, nested_scans, nominal_calibration, random_net, smooth_body
@@ -143,7 +143,7 @@ class Knows(torch.nn.Module):
 
     def __init__(self, prediction, x_0, noise, abar, u, level):
         super().__init__()
-        from mapdiff.diffusion.prediction import NOISE_PER_LEVEL
+        from mapdiff.methods.prediction import NOISE_PER_LEVEL
 
         self.prediction, self.x_0, self.noise, self.abar = prediction, x_0, noise, abar
         self.u, self.s = u, NOISE_PER_LEVEL * level

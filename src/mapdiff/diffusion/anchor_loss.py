@@ -63,7 +63,7 @@ def timestep_weights(
 
     Args:
         t: (B,), the times of the states.
-        anchors: calibrated time of each anchor, by label; one for all states or one for each, (B,).
+        anchors: calibrated time of each anchor, by label; one for all states, or (B,).
         width: standard deviation of the kernel, in timesteps.
 
     Returns:

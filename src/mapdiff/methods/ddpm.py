@@ -15,13 +15,13 @@ from mapdiff.cohort.patches import Batch
 from mapdiff.diffusion import dose_path
 from mapdiff.diffusion.calibration import Calibration, stage_doses
 from mapdiff.diffusion.gaussian_calibration import anchor_times
-from mapdiff.diffusion.prediction import POSTERIOR, check_prediction, estimate_x_0
 from mapdiff.diffusion.samplers import Denoise, Visit, ancestral, ddim
 from mapdiff.diffusion.schedule import T, diffuse, respaced, schedule_named
 from mapdiff.diffusion.transform import invert, transform
 from mapdiff.errors import InputError
 from mapdiff.methods.base import Draws, Predict, Stage
 from mapdiff.methods.inputs import INPUTS, Inputs
+from mapdiff.methods.prediction import POSTERIOR, check_prediction, estimate_x_0
 from mapdiff.networks.denoiser import DenoiserConfig, DenoiserNet
 
 ANCESTRAL, DDIM = "ancestral", "ddim"
@@ -35,7 +35,7 @@ class Ddpm:
         name: what `--method` calls it.
         inputs: how training inputs are drawn.
         schedule: a name in `diffusion.schedule.SCHEDULES`.
-        prediction: a name in `diffusion.prediction.PREDICTIONS`.
+        prediction: a name in `methods.prediction.PREDICTIONS`.
         sampler: "ancestral" or "ddim" (deterministic but for the first noise).
         steps: network evaluations of a sample.
     """

@@ -27,13 +27,13 @@ from mapdiff.diffusion.anchor_loss import (
 )
 from mapdiff.diffusion.calibration import Calibration, nominal, stage_doses
 from mapdiff.diffusion.gaussian_calibration import anchor_times, evenly_spaced, time_of_level
-from mapdiff.diffusion.prediction import POSTERIOR, check_prediction, estimate_x_0
 from mapdiff.diffusion.samplers import ddim
 from mapdiff.diffusion.schedule import Schedule, T, diffuse, respaced, schedule_named
 from mapdiff.diffusion.transform import invert, transform
 from mapdiff.methods.base import Draws, Predict, Stage
 from mapdiff.methods.ddpm import Ddpm
 from mapdiff.methods.inputs import COLUMN, INPUTS, Input, Inputs
+from mapdiff.methods.prediction import POSTERIOR, check_prediction, estimate_x_0
 from mapdiff.networks.denoiser import DenoiserConfig, DenoiserNet
 
 DIFFUSED, INPUT, OWN = 0, 1, 2
@@ -47,7 +47,7 @@ class MapDiffPaper:
         name: what `--method` calls it.
         inputs: how training inputs are drawn.
         schedule: a name in `diffusion.schedule.SCHEDULES`.
-        prediction: a name in `diffusion.prediction.PREDICTIONS`.
+        prediction: a name in `methods.prediction.PREDICTIONS`.
         kinds: probabilities of a training step whose state is the diffused x_0, u at t_ULD, an own state.
         anchor_weight: lambda, of the anchor loss in the total; 0 is no anchors.
         timestep_weighted: w_d(t) is a kernel round t_d; else every anchor counts at every timestep alike.

@@ -73,6 +73,16 @@ def done(work, on_tiny):
     return results, page, said
 
 
+def test_the_pages_of_results_can_read_it(done):
+    from mapdiff.evaluation.rows import rows_from_json
+
+    content = json.loads(done[0].read_text())
+    read = rows_from_json(content)
+    assert len(read) == len(content["rows"])
+    for found, row in zip(read, content["rows"], strict=True):
+        assert (found.metric, found.region, found.mean) == (row["metric"], row["region"], row["mean"])
+
+
 def row_of(rows, method, metric="psnr", **other):
     wanted = {
         "method": method, "metric": metric, "convention": "mapdiff, volume", "reference": "full",
@@ -86,7 +96,7 @@ def row_of(rows, method, metric="psnr", **other):
 def test_every_row_is_as_the_format_says(done):
     content = json.loads(done[0].read_text())
     for row in content["rows"]:
-        assert set(row) == {*KEYS, "n", "mean", "ci_low", "ci_high", "subjects"}
+        assert set(row) == {*KEYS, "protocol", "region", "n", "mean", "ci_low", "ci_high", "subjects"}
         assert row["n"] == len(row["subjects"]) and row["mean"] == pytest.approx(
             sum(row["subjects"].values()) / row["n"]
         )

@@ -23,6 +23,7 @@ KEYS = (
 )
 #: The method that the others are compared with, and the figures that this is done for.
 OURS = "map-diff"
+TIMES = ("seconds", "evaluations")
 COMPARED = ("psnr", "ssim", "nmae")
 Row = dict[str, Any]
 
@@ -34,7 +35,7 @@ def rows_of(records: Sequence[Mapping[str, Any]]) -> list[Row]:
         records: of `run`.
 
     Returns:
-        Rows with KEYS, "n", "mean", "ci_low", "ci_high" (null for one subject) and "subjects", the values by
+        Rows with KEYS, "protocol", "region", "n", "mean", "ci_low", "ci_high" (null for one subject) and "subjects", the values by
         subject's name; a figure that is not finite for a subject leaves that subject out.
     """
     found: dict[tuple[str, ...], dict[str, float]] = defaultdict(dict)
@@ -61,8 +62,12 @@ def _values(one: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _row(key: dict[str, str], values: dict[str, float]) -> Row:
     interval = mean_interval(list(values.values()))
+    protocol, _, region = key["convention"].rpartition(", ")
     return {
         **key,
+        # As `evaluation.rows` reads them, for pages and plots of the results.
+        "protocol": protocol if key["metric"] not in TIMES else "mapdiff",
+        "region": region if key["metric"] not in TIMES else "volume",
         "n": interval.n,
         "mean": interval.mean,
         "ci_low": None if math.isnan(interval.low) else interval.low,
