@@ -35,8 +35,8 @@ def rows_of(records: Sequence[Mapping[str, Any]]) -> list[Row]:
         records: of `run`.
 
     Returns:
-        Rows with KEYS, "protocol", "region", "n", "mean", "ci_low", "ci_high" (null for one subject) and "subjects", the values by
-        subject's name; a figure that is not finite for a subject leaves that subject out.
+        Rows with KEYS, "protocol", "region", "n", "mean", "ci_low", "ci_high" (null for one subject) and
+        "subjects", the values by subject's name; a figure that is not finite for a subject leaves it out.
     """
     found: dict[tuple[str, ...], dict[str, float]] = defaultdict(dict)
     for one in records:
