@@ -82,7 +82,9 @@ CLASSICAL = {
     "gaussian": Classical(
         "gaussian", gaussian, tuple(float(w) for w in np.arange(2.0, 16.1, 0.5)), "mm FWHM"
     ),
-    "nlm": Classical("nlm", nlm, (0.3, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0), "times the noise"),
+    "nlm": Classical(
+        "nlm", nlm, (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 1.0, 1.2, 1.4, 2.0, 2.8, 4.0), "times the noise"
+    ),
 }
 
 
