@@ -7,8 +7,9 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from mapdiff.diffusion.calibration import Anchor, Calibration, grid_of
+from mapdiff.diffusion.calibration import Anchor, Calibration, grid_of, nmae
 from mapdiff.diffusion.dose_path import sigma, time_of
+from mapdiff.diffusion.gaussian_calibration import gaussian_degradation
 from mapdiff.dose import DOSES, dose_label
 from mapdiff.methods.model_file import TrainedModel
 from mapdiff.networks.denoiser import DenoiserConfig, DenoiserNet
@@ -74,7 +75,11 @@ def nominal_calibration(full_level: float = FULL_LEVEL) -> Calibration:
         t = time_of(float(dose))
         anchors[dose_label(dose)] = Anchor(t, full_level * float(sigma(t)), t - 5, t + 5)
     simulated = tuple(float(v) for v in full_level * sigma(grid))
-    return Calibration("nmae", anchors, tuple(float(t) for t in grid), simulated, 3, full_level)
+    body = smooth_body(shape=(48, 48, 32))
+    gaussian = gaussian_degradation(body[body > 0.3], nmae)
+    return Calibration(
+        "nmae", anchors, tuple(float(t) for t in grid), simulated, 3, full_level, gaussian=gaussian
+    )
 
 
 def random_net(

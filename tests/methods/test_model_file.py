@@ -8,9 +8,17 @@ from safetensors.torch import save_file
 
 from mapdiff.diffusion import transform
 from mapdiff.errors import InputError
-from mapdiff.methods.model_file import FORMAT, file_hash, load_model, parameters, save_model
+from mapdiff.methods.model_file import (
+    FORMAT,
+    TrainedModel,
+    file_hash,
+    load_model,
+    parameters,
+    save_model,
+)
+from mapdiff.methods.registry import method_named
 from mapdiff.networks.denoiser import condition_of
-from synthetic import random_net, small_trained_model
+from synthetic import nominal_calibration, random_net, small_trained_model
 
 
 def test_a_model_comes_back_bit_for_bit(tmp_path):
@@ -83,3 +91,35 @@ def test_another_transform_is_refused(tmp_path, small_model, monkeypatch):
     monkeypatch.setattr(transform, "settings", lambda: {"name": "signed-root", "offset": 0.1})
     with pytest.raises(InputError, match="intensity transform"):
         load_model(small_model)
+
+
+@pytest.mark.parametrize("name", ["unet", "gan", "ddpm", "map-diff-paper"])
+def test_any_methods_network_comes_back(tmp_path, name):
+    method = method_named(name)
+    torch.manual_seed(3)
+    net = method.build((8, 16), (1, 1)).eval()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            if not parameter.any():
+                parameter.normal_(0, 0.1)
+    path = tmp_path / "model.safetensors"
+    save_model(TrainedModel(name, net, nominal_calibration(), (0.03, 1.2)), path)
+    again = load_model(path)
+    assert again.method == name and type(again.net) is type(net) and again.net.config == net.config
+    assert again.calibration.gaussian == nominal_calibration().gaussian
+    x = torch.randn(1, 1, 8, 8, 8, generator=torch.Generator().manual_seed(0))
+    condition = condition_of(torch.ones(1), torch.ones(1), (4.0, 4.0, 4.0))
+    with torch.no_grad():
+        torch.testing.assert_close(again.net(x, x, condition), net(x, x, condition))
+
+
+def test_an_unknown_kind_of_network_is_an_input_error(tmp_path, small_model):
+    from safetensors import safe_open
+
+    path = tmp_path / "odd.safetensors"
+    with safe_open(str(small_model), framework="pt") as file:
+        facts = json.loads(file.metadata()["mapdiff"])
+        facts["network"]["kind"] = "perceptron"
+        save_file({n: file.get_tensor(n) for n in file.keys()}, path, {"mapdiff": json.dumps(facts)})  # noqa: SIM118
+    with pytest.raises(InputError, match=r"odd\.safetensors.*perceptron"):
+        load_model(path)

@@ -1,4 +1,4 @@
-"""`mapdiff benchmark`: what this machine makes of it."""
+"""`mapdiff benchmark`: from cohorts to tables; and what this machine makes of it (`--speed`)."""
 
 import json
 import sys
@@ -9,6 +9,27 @@ import typer
 
 
 def benchmark(
+    plan: Annotated[
+        Path, typer.Option("--plan", help="What to run: cohorts, methods, input doses; JSON.")
+    ] = Path("benchmarks/plan.json"),
+    work: Annotated[
+        Path, typer.Option("--work", help="Folder of cohorts, models and what is done so far.")
+    ] = Path("runs/benchmark"),
+    results: Annotated[
+        Path, typer.Option("-o", "--output", help="The results' file, JSON; replaced.")
+    ] = Path("benchmarks/results/benchmark.json"),
+    shared: Annotated[
+        Path | None, typer.Option("--shared", help="Folder that the plan's real scans lie in.")
+    ] = None,
+    page: Annotated[
+        Path | None, typer.Option("--page", help="Page whose tables are written, docs/benchmark.md.")
+    ] = None,
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick", help="Named subjects and shipped weights; compares with the committed values."
+        ),
+    ] = False,
     speed: Annotated[
         bool, typer.Option("--speed", help="Measure time and memory on synthetic scans of four sizes.")
     ] = False,
@@ -26,24 +47,31 @@ def benchmark(
     plane: Annotated[int, typer.Option(help="Edge of a slice, voxels.")] = 440,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
 ) -> None:
-    """Measure this machine: seconds and memory by size of the scan, against the processor's own peak.
+    """Restore every test subject by every method of a plan, measure, and write tables; run again, it goes on.
 
-    Each scan is denoised from file to file in a process of its own. The time of 1000 steps of the same
+    Cohorts that are not there are simulated. Each restored scan's figures are kept in a file of their own.
+
+    With --speed instead: seconds and memory on this machine by size of the scan, against the processor's own
+    peak. Each scan is denoised from file to file in a process of its own. The time of 1000 steps of the same
     network is extrapolated from the evaluations that were measured.
     """
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    if not speed:
+        from mapdiff.evaluation.benchmark.evidence import run_evidence
+
+        print(run_evidence(plan, work, results, shared, page, quick, say))
+        return
     from mapdiff.atomic import check_target, written_aside
     from mapdiff.errors import InputError
     from mapdiff.inference.speed import benchmark_speed
 
-    if not speed:
-        raise InputError("say what to measure: --speed")
     if slices < 16 or plane < 32:
         raise InputError(f"--slices {slices} --plane {plane}: 16 and 32 at least")
     if json_file is not None:
         check_target(json_file, overwrite)
-
-    def say(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
 
     found = benchmark_speed(model, device, precision, slices, plane, say)
     largest = [run for run in found["runs"] if not run["fast"]][-1]

@@ -133,6 +133,7 @@ def pack_subject(folder: Path, store: Path) -> PackEntry:
             "real": {dose_label(dose): value for dose, value in degradation.real.items()},
             "simulated": list(degradation.simulated),
             "grain_mm3": grain,
+            "gaussian": list(degradation.gaussian or ()),
         }
     with written_aside(target) as aside:
         write_subject(aside, scans, facts)

@@ -57,13 +57,13 @@ def weighted_square(prediction: Tensor, target: Tensor, weight: Tensor) -> Tenso
 
 
 def timestep_weights(
-    t: Tensor, anchors: Mapping[str, float], width: float = KERNEL_WIDTH
+    t: Tensor, anchors: Mapping[str, float | Tensor], width: float = KERNEL_WIDTH
 ) -> dict[str, Tensor]:
     """w_d(t): a Gaussian kernel round each anchor's calibrated time.
 
     Args:
         t: (B,), the times of the states.
-        anchors: calibrated time of each anchor, by label.
+        anchors: calibrated time of each anchor, by label; one for all states, or (B,).
         width: standard deviation of the kernel, in timesteps.
 
     Returns:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapdiff.diffusion.dose_path import T, dose_at, sigma
+from mapdiff.diffusion.gaussian_calibration import gaussian_degradation
 from mapdiff.diffusion.grain import grain_volume, neighbour_correlation
 from mapdiff.dose import ANCHORS, dose_label, parse_dose
 from mapdiff.errors import InputError
@@ -46,11 +47,13 @@ class SubjectDegradation:
         real: D_real at each dose.
         simulated: D_sim on the grid of `Calibration.grid`.
         grain_mm3: volume of the noise's grain (`diffusion.grain`), where the voxel size was told.
+        gaussian: D_sim of the Gaussian path (`diffusion.gaussian_calibration`).
     """
 
     real: dict[Fraction, float]
     simulated: tuple[float, ...]
     grain_mm3: float | None = None
+    gaussian: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,8 @@ class Calibration:
             measure's unit; the noise of dose d is full_level / sqrt(d).
         grain_mm3: volume of the noise's grain in these scans, their geometric mean; with it a level is known
             on any other grid and under any other filter.
+        gaussian: D_sim of the Gaussian path on `gaussian_calibration.SIGMAS`, the cohort's mean; None where
+            the cohort was measured before there was such a path.
     """
 
     measure: str
@@ -91,6 +96,7 @@ class Calibration:
     subjects: int
     full_level: float
     grain_mm3: float | None = None
+    gaussian: tuple[float, ...] | None = None
 
     def time_of_degradation(self, degradation: float) -> float:
         """The time at which D_sim is `degradation`, clipped to the grid's ends."""
@@ -129,6 +135,7 @@ class Calibration:
             subjects=facts["subjects"],
             full_level=facts["full_level"],
             grain_mm3=facts.get("grain_mm3"),
+            gaussian=tuple(facts["gaussian"]) if facts.get("gaussian") else None,
         )
 
     @classmethod
@@ -190,7 +197,8 @@ def measure_subject(
         scale = np.float32(x_0.mean())
         noise, mean = (np.asarray(scans[low], np.float32) - full) / scale, full / scale
         grain = grain_volume(neighbour_correlation(noise, mean, body), spacing_mm)
-    return SubjectDegradation(real, tuple(float(v) for v in simulated), grain)
+    curve = gaussian_degradation(x_0, degradation)
+    return SubjectDegradation(real, tuple(float(v) for v in simulated), grain, curve)
 
 
 def calibrate(
@@ -237,6 +245,7 @@ def calibrate(
     d = np.array([float(dose) for dose in doses])
     full_level = float(np.mean(means / np.sqrt(1 / d - 1)))
     grains = [subject.grain_mm3 for subject in subjects if subject.grain_mm3 is not None]
+    gaussian = [subject.gaussian for subject in subjects if subject.gaussian is not None]
     return Calibration(
         measure=measure,
         anchors=anchors,
@@ -245,6 +254,7 @@ def calibrate(
         subjects=len(subjects),
         full_level=full_level,
         grain_mm3=float(np.exp(np.mean(np.log(grains)))) if grains else None,
+        gaussian=tuple(float(v) for v in np.mean(gaussian, axis=0)) if gaussian else None,
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import get_args
+from typing import cast, get_args
 
 import numpy as np
 import torch
@@ -16,12 +16,15 @@ from mapdiff.diffusion.feedback import kept_width
 from mapdiff.errors import InputError
 from mapdiff.formats import read
 from mapdiff.inference.heap import kept_heap, peak_memory_mb
+from mapdiff.inference.in_memory import InMemory, Rival
 from mapdiff.inference.noise_level import InputNoise, find_noise, probe_tiles
 from mapdiff.inference.scan import Scan
 from mapdiff.inference.streamed import StreamedPath
 from mapdiff.inference.tiling import EDGES, Tile, plan_tiles
 from mapdiff.methods.map_diff import MapDiff, estimate
 from mapdiff.methods.model_file import TrainedModel, file_hash, load_model
+from mapdiff.methods.registry import method_named
+from mapdiff.networks.denoiser import DenoiserNet
 from mapdiff.networks.fused import FusedDenoiser
 from mapdiff.precision import Precision, best_precision
 from mapdiff.scratch import Scratch, slabs, write_slabs
@@ -114,9 +117,14 @@ class Denoiser:
         self.model = model
         self.path = path
         self.hash = file_hash(path)
-        self.method = MapDiff()
+        trained = method_named(model.method)
+        self.rival: InMemory | None = None
+        if not isinstance(trained, MapDiff):
+            self.rival = InMemory(model, cast(Rival, trained), self.device)
+            return
+        self.method = trained
         dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
-        self.net = FusedDenoiser(model.net, self.device, dtype)
+        self.net = FusedDenoiser(cast(DenoiserNet, model.net), self.device, dtype)
 
     @classmethod
     def from_pretrained(
@@ -161,9 +169,33 @@ class Denoiser:
         """
         if samples < 0:
             raise InputError(f"samples must not be negative, not {samples}")
+        if self.rival is not None:
+            return self._by_rival(self.rival, volume, samples, seed, progress)
         started = time.monotonic()
         with kept_heap(), torch.inference_mode():
             return self._denoise(volume, samples, seed, evaluations, keep_stages, tile, progress, started)
+
+    @staticmethod
+    def _by_rival(
+        rival: InMemory, volume: Volume, samples: int, seed: int, progress: Progress
+    ) -> Restoration:
+        """A trained method other than MAP-Diff: in memory, in float32, with evaluations of its own number."""
+        found = rival.restore(
+            volume, samples=samples, seed=seed, on_evaluation=lambda done: progress(done, done + 1)
+        )
+        progress(1, 1)
+        return Restoration(
+            image=volume.with_array(found.image),
+            stages={label: volume.with_array(image) for label, image in found.stages.items()},
+            labels=tuple(found.stages),
+            deviation=None if found.deviation is None else volume.with_array(found.deviation),
+            level=found.level,
+            dose=found.dose,
+            evaluations=found.evaluations,
+            seconds=found.seconds,
+            peak_memory_mb=found.peak_memory_mb,
+            warnings=volume.warnings,
+        )
 
     def _denoise(
         self,

@@ -11,6 +11,7 @@ from mapdiff.cohort.patches import Batch
 from mapdiff.diffusion.calibration import Calibration
 
 #: Predicts the noise-free image from (state, u, level of the state); all linear, in units of the body's mean.
+#: On the Gaussian path all are on the transformed scale, and the level of the state is its timestep.
 #: Over a whole volume it runs tile by tile, over a training patch at once: samplers do not know.
 Predict = Callable[[Tensor, Tensor, float], Tensor]
 
@@ -21,11 +22,19 @@ Draws = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Stage:
-    """An image on the way: the dose fraction it stands for, that dose's label, and the estimate."""
+    """An image on the way.
+
+    Attributes:
+        label: of the dose it stands for.
+        dose: that dose fraction.
+        image: the estimate.
+        state: the path's own state there, where that is another image (the Gaussian path's, rescaled).
+    """
 
     label: str
     dose: float
     image: Tensor
+    state: Tensor | None = None
 
 
 def part_of(draws: Draws, which: slice) -> Draws:

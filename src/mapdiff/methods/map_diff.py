@@ -29,6 +29,7 @@ from mapdiff.diffusion.complement import ComplementNoise
 from mapdiff.diffusion.transform import invert, transform
 from mapdiff.dose import ANCHORS, dose_label
 from mapdiff.methods.base import Draws, Predict, Stage, Step
+from mapdiff.methods.inputs import COLUMN, INPUTS, Input, Inputs
 from mapdiff.networks.denoiser import DenoiserConfig, DenoiserNet, condition_of
 
 
@@ -44,19 +45,6 @@ def estimate(
     return invert(net(transform(state), transform(u), condition_of(level_state, level_u, spacing_mm)))
 
 
-#: Spreads a figure of each patch over its voxels.
-COLUMN = (slice(None), None, None, None, None)
-
-
-@dataclass(frozen=True)
-class _Input:
-    """The input of a batch, (B, 1, P, P, P), its noise level and dose, (B,)."""
-
-    u: Tensor
-    level: Tensor
-    dose: Tensor
-
-
 @dataclass(frozen=True)
 class MapDiff:
     """The method's settings.
@@ -65,23 +53,14 @@ class MapDiff:
         anchor_weight: lambda, of the anchor loss in the total.
         own_stages: part of the training steps whose state is an own earlier stage, not the input.
         chained: whether the deterministic path shows the network the stage before, or the input each time.
-        noise_scale: range of the factor that the noise of training scans is multiplied by.
-        input_doses: dose fractions that the training input is drawn from, with their probabilities.
+        inputs: how training inputs are drawn.
     """
 
     name: str = "map-diff"
     anchor_weight: float = 0.1
     own_stages: float = 0.3
     chained: bool = False
-    noise_scale: tuple[float, float] = (0.6, 1.7)
-    input_doses: tuple[tuple[float, float], ...] = (
-        (1 / 2, 0.05),
-        (1 / 4, 0.10),
-        (1 / 10, 0.20),
-        (1 / 20, 0.35),
-        (1 / 50, 0.20),
-        (1 / 100, 0.10),
-    )
+    inputs: Inputs = INPUTS
 
     def build(self, channels: tuple[int, ...], blocks: tuple[int, ...]) -> DenoiserNet:
         """An untrained denoiser."""
@@ -93,9 +72,7 @@ class MapDiff:
 
     def level_range(self, levels: Sequence[float]) -> tuple[float, float]:
         """From the highest input dose of the quietest subject to the lowest dose of the noisiest."""
-        doses = [dose for dose, _ in self.input_doses]
-        low, high = self.noise_scale
-        return min(levels) * low / max(doses) ** 0.5, max(levels) * high / min(doses) ** 0.5
+        return self.inputs.level_range(levels)
 
     def predictor(self, net: nn.Module, level: float, spacing_mm: Sequence[float]) -> Predict:
         """The network over a whole image at once."""
@@ -115,20 +92,13 @@ class MapDiff:
             1 (half the dose); n is 0, 1 or 2.
         """
 
-        def uniform(low: float, high: float) -> Tensor:
-            return low + (high - low) * torch.rand(size, generator=generator)
-
-        chances = torch.tensor([chance for _, chance in self.input_doses])
-        drawn = torch.multinomial(chances, size, replacement=True, generator=generator)
-        dose = torch.tensor([dose for dose, _ in self.input_doses])[drawn]
-        low, high = self.noise_scale
-        scale = torch.exp(uniform(torch.tensor(low).log().item(), torch.tensor(high).log().item()))
+        drawn = self.inputs.draw(size, generator)
         steps = 0
         if float(torch.rand((), generator=generator)) < self.own_stages:
             steps = 1 + int(torch.randint(2, (), generator=generator))
-        rises = [uniform(0, 1) for _ in range(steps)]
+        rises = [torch.rand(size, generator=generator) for _ in range(steps)]
         rise = torch.stack(rises, dim=1) if rises else torch.zeros(size, 0)
-        return {"dose": dose, "scale": scale, "rise": rise}
+        return {**drawn, "rise": rise}
 
     def loss(
         self, net: nn.Module, batch: Batch, calibration: Calibration, draws: Draws, turn: str = "denoiser"
@@ -147,7 +117,7 @@ class MapDiff:
         """
         z = batch.target
         draws = {name: values.to(z.device) for name, values in draws.items()}
-        start = self._input(batch, draws)
+        start = self.inputs.of(batch, draws)
         u, level_u, d_u = start.u, start.level, start.dose
         state, d_s = self._own_stage(net, start, draws["rise"], batch.spacing_mm)
         z_hat = estimate(net, state, u, level_u * (d_u / d_s).sqrt(), level_u, batch.spacing_mm)
@@ -157,17 +127,8 @@ class MapDiff:
         anchor = self._anchor_loss(batch, calibration, draws["scale"], state, d_s, z_hat, share, weight)
         return {"loss": diffusion + self.anchor_weight * anchor, "diffusion": diffusion, "anchor": anchor}
 
-    def _input(self, batch: Batch, draws: Draws) -> "_Input":
-        """The input u of each patch: of the doses its subject has the nearest to the wanted, noise scaled."""
-        distance = (batch.doses[None] - draws["dose"][:, None]).abs()
-        index = distance.masked_fill(~batch.present, float("inf")).argmin(dim=1)
-        dose = batch.doses[index]
-        y = batch.scans[torch.arange(len(batch), device=index.device), index][:, None]
-        u = batch.target + draws["scale"][COLUMN] * (y - batch.target)
-        return _Input(u, batch.level * draws["scale"] / dose.sqrt(), dose)
-
     def _own_stage(
-        self, net: nn.Module, start: "_Input", rise: Tensor, spacing_mm: Tensor
+        self, net: nn.Module, start: Input, rise: Tensor, spacing_mm: Tensor
     ) -> tuple[Tensor, Tensor]:
         """The state and its dose: the input, or a stage of the network's own after one step or two.
 

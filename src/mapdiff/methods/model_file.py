@@ -15,7 +15,7 @@ from mapdiff.atomic import written_aside
 from mapdiff.diffusion import transform
 from mapdiff.diffusion.calibration import Calibration
 from mapdiff.errors import InputError
-from mapdiff.networks.denoiser import DenoiserConfig, DenoiserNet
+from mapdiff.networks.kinds import Network, described, rebuilt
 
 FORMAT = "mapdiff-model-1"
 
@@ -33,7 +33,7 @@ class TrainedModel:
     """
 
     method: str
-    net: DenoiserNet
+    net: Network
     calibration: Calibration
     level_range: tuple[float, float]
     training: dict[str, Any] = field(default_factory=dict)
@@ -50,7 +50,7 @@ def save_model(model: TrainedModel, path: Path, dtype: torch.dtype = torch.float
     facts = {
         "format": FORMAT,
         "method": model.method,
-        "network": model.net.config.as_dict(),
+        "network": described(model.net),
         "transform": transform.settings(),
         "calibration": model.calibration.as_dict(),
         "level_range": list(model.level_range),
@@ -82,7 +82,7 @@ def load_model(path: Path) -> TrainedModel:
     if facts.get("transform") != transform.settings():
         raise InputError("was trained with another intensity transform than this version has", path)
     try:
-        net = DenoiserNet(DenoiserConfig.from_dict(facts["network"]))
+        net = rebuilt(facts["network"])
         net.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
         calibration = Calibration.from_dict(facts["calibration"])
         low, high = facts["level_range"]

@@ -29,7 +29,7 @@ class DenoiserConfig:
     Attributes:
         channels: of the trunk at each resolution, the finest (folded once) first.
         blocks: residual blocks at each resolution, on the way down and again on the way up.
-        images: input images: the state x_t and the input u.
+        images: input images: 2, the state x_t and the input u; 1, the input alone (plain regression).
     """
 
     channels: tuple[int, ...] = (48, 96, 128)
@@ -128,7 +128,8 @@ class DenoiserNet(nn.Module):
             The estimate in the same shape and scale.
         """
         e = self.embed(condition)
-        x = self.entry(fold(torch.cat([state, u], dim=1)).contiguous(memory_format=torch.channels_last_3d))
+        images = torch.cat([state, u][-self.config.images :], dim=1)
+        x = self.entry(fold(images).contiguous(memory_format=torch.channels_last_3d))
         skips = []
         for level, blocks in enumerate(self.down_blocks):
             for block in cast(nn.ModuleList, blocks):

@@ -50,7 +50,8 @@ def degradation_of(subject: StoredSubject, measure: str = "nmae") -> SubjectDegr
     """What was measured of a subject when it was packed."""
     facts = subject.facts.degradation[measure]
     real = {parse_dose(label): value for label, value in facts["real"].items()}
-    return SubjectDegradation(real, tuple(facts["simulated"]), facts["grain_mm3"])
+    gaussian = tuple(facts["gaussian"]) if facts.get("gaussian") else None  # older stores lack it
+    return SubjectDegradation(real, tuple(facts["simulated"]), facts["grain_mm3"], gaussian)
 
 
 def calibrate_cohorts(cohorts: Sequence[Path], measure: str, say: Say) -> Calibration:

@@ -1,0 +1,1 @@
+"""The evidence: cohorts to per-subject figures, figures to tables."""

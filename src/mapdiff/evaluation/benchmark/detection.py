@@ -1,0 +1,146 @@
+"""Pairs of scans with and without small lesions at known places, for the channelised Hotelling observer.
+
+The lesions sit on a lattice in the liver of a simulated body, far enough apart that no patch holds two; the
+same body is scanned with and without them, each scan with counts of its own.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.stats import norm
+
+from mapdiff.errors import InputError
+from mapdiff.simulate.phantom import ORGANS, draw_body, draw_subject
+from mapdiff.simulate.scan import simulate_scan
+from mapdiff.simulate.scanner import scanner_named
+from mapdiff.volume import Volume
+
+#: Edge of a patch in voxels, and diameter of a lesion in mm.
+EDGE, DIAMETER_MM = 11, 12.0
+#: The AUC of the input that the contrast is set for, the middle of 0.75 to 0.9.
+WANTED_AUC = 0.83
+Place = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One scan with lesions and one without, at one dose, and where the lesions are."""
+
+    present: Volume
+    absent: Volume
+    places: tuple[Place, ...]
+
+
+def lattice(
+    organs: NDArray[np.uint8], label: int, spacing_mm: Sequence[float], edge: int = EDGE
+) -> list[Place]:
+    """Places in an organ: a lesion's diameter inside its surface, a patch apart, a patch within the image.
+
+    Args:
+        organs: labels, (I, J, K).
+        label: the organ's.
+        spacing_mm: voxel size.
+        edge: of a patch, voxels.
+    """
+    inside = ndimage.distance_transform_edt(organs == label, sampling=spacing_mm) >= DIAMETER_MM
+    half = edge // 2
+    found = []
+    for at in np.ndindex(*[max((n - 2 * half) // edge + 1, 0) for n in organs.shape]):
+        place = tuple(half + edge * a for a in at)
+        if all(p + half < n for p, n in zip(place, organs.shape, strict=True)) and inside[place]:
+            found.append((place[0], place[1], place[2]))
+    return found
+
+
+def with_lesions(
+    activity: NDArray[np.float32], places: Sequence[Place], spacing_mm: Sequence[float], contrast: float
+) -> NDArray[np.float32]:
+    """The activity with a ball of DIAMETER_MM at each place, (1 + contrast) times what is there.
+
+    Voxels on a ball's surface take the part of it that a linear ramp one voxel wide gives.
+    """
+    image = activity.copy()
+    reach = [int(np.ceil(DIAMETER_MM / 2 / s)) + 1 for s in spacing_mm]
+    for place in places:
+        box = tuple(slice(max(p - r, 0), p + r + 1) for p, r in zip(place, reach, strict=True))
+        axes = [
+            (np.arange(s.start, min(s.stop, n)) - p) * h
+            for s, p, n, h in zip(box, place, image.shape, spacing_mm, strict=True)
+        ]
+        distance = np.sqrt(sum(np.square(a) for a in np.meshgrid(*axes, indexing="ij")))
+        share = np.clip((DIAMETER_MM / 2 - distance) / float(np.mean(spacing_mm)) + 0.5, 0, 1)
+        image[box] *= (1 + contrast * share).astype(np.float32)
+    return image
+
+
+def simulate_pairs(
+    scanner: str,
+    dose: Fraction,
+    contrast: float,
+    wanted: int,
+    seed: int,
+    spacing_mm: tuple[float, float, float] = (4.0, 4.0, 4.0),
+    slices: int = 64,
+) -> list[Pair]:
+    """Scans of as many bodies as it takes to have `wanted` pairs of patches.
+
+    Args:
+        scanner: a preset.
+        dose: of all scans.
+        contrast: of the lesions.
+        wanted: pairs of patches, at least so many.
+        seed: with a body's number it decides body and counts.
+        spacing_mm: voxel size.
+        slices: round the liver.
+
+    Raises:
+        InputError: bodies have no room for lesions on this grid.
+    """
+    pairs: list[Pair] = []
+    preset = scanner_named(scanner)
+    for number in range(50 + wanted):
+        if sum(len(pair.places) for pair in pairs) >= wanted:
+            return pairs
+        rng = np.random.default_rng([seed, number])
+        subject = draw_subject(rng, scanner)
+        body = draw_body(rng, subject)
+        plane = [round(preset.matrix[a] * preset.spacing_mm[a] / spacing_mm[a]) for a in range(2)]
+        # The liver lies at about 0.7 of the height above the heels.
+        centre = (0.0, 0.0, 0.7 * 10 * subject.height_cm)
+        rasters = body.rasterise(spacing_mm, (plane[0], plane[1], slices), centre)
+        places = lattice(np.where(rasters.lesions == 0, rasters.organs, 0), ORGANS["liver"], spacing_mm)
+        if not places:
+            continue
+        decayed = subject.injected_activity_bq * 2.0 ** (-subject.uptake_s / 6586.2)
+        activity = (rasters.suv * np.float32(decayed / (subject.weight_kg * 1000))).astype(np.float32)
+        affine = np.diag([*spacing_mm, 1.0])
+
+        def scanned(
+            image: NDArray[np.float32], mu: Any = rasters.mu, draw: Any = rng, at: Any = affine
+        ) -> Volume:
+            scan = simulate_scan(image, mu, spacing_mm, preset, 600.0, (dose,), draw)
+            return Volume(scan.doses[dose], at, "Bq/mL")
+
+        present = scanned(with_lesions(activity, places, spacing_mm, contrast))
+        pairs.append(Pair(present, scanned(activity), tuple(places)))
+    raise InputError(f"no room for {wanted} lesions in the livers of {50 + wanted} bodies on this grid")
+
+
+def contrast_for(pilot_contrast: float, pilot_auc: float, wanted: float = WANTED_AUC) -> float:
+    """The contrast that brings the input's AUC to `wanted`.
+
+    A near-linear reconstruction's signal grows with the contrast and AUC = Phi(SNR / sqrt 2).
+
+    Raises:
+        InputError: the pilot saw nothing, or saw everything.
+    """
+    if not 0.55 < pilot_auc < 0.995:
+        raise InputError(
+            f"a pilot with AUC {pilot_auc:.3f} tells nothing about the contrast; take another one"
+        )
+    return pilot_contrast * float(norm.ppf(wanted) / norm.ppf(pilot_auc))

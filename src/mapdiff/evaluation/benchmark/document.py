@@ -1,0 +1,155 @@
+"""The tables of docs/benchmark.md, written between two markers from the rows."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mapdiff.atomic import written_aside
+from mapdiff.errors import InputError
+from mapdiff.evaluation.benchmark.rows import OURS, Row, way_to_oracle
+
+BEGIN, END = "<!-- benchmark tables: written by mapdiff benchmark -->", "<!-- end of benchmark tables -->"
+#: Columns of the main table: heading, metric, convention, reference, decimals.
+MAIN = (
+    ("PSNR, dB", "psnr", "mapdiff, volume", "full", 2),
+    ("SSIM", "ssim", "mapdiff, volume", "full", 4),
+    ("NMAE", "nmae", "mapdiff, volume", "full", 4),
+    ("PSNR to the truth, dB", "psnr", "mapdiff, volume", "truth", 2),
+    ("total activity, %", "total activity bias", "mapdiff, volume", "full", 2),
+    ("seconds", "seconds", "wall time", "full", 1),
+    ("evaluations", "evaluations", "of the network, per volume", "full", 0),
+)
+PARTS = (
+    ("lesion SUVmean, %", "suvmean bias", "mapdiff, lesions", "full", 2),
+    ("lesion SUVmax, %", "suvmax bias", "mapdiff, lesions", "full", 2),
+    ("contrast recovery to the truth, %", "contrast recovery", "mapdiff, lesions", "truth", 1),
+    ("liver mean, %", "mean bias", "mapdiff, liver", "full", 2),
+    ("liver noise, %", "cov", "mapdiff, liver", "full", 2),
+    ("kidneys mean, %", "mean bias", "mapdiff, kidneys", "full", 2),
+    ("heart mean, %", "mean bias", "mapdiff, heart", "full", 2),
+)
+STAGES = ("1/10", "1/4", "1/2")
+Columns = Sequence[tuple[str, str, str, str, int]]
+
+
+def tables(rows: Sequence[Row], differences: Sequence[Row]) -> str:
+    """Markdown: for each cohort and grid the main table, parts, stages, other doses, paired differences."""
+    parts = []
+    for cohort, grid in sorted({(r["cohort"], r["grid"]) for r in rows}):
+        here = [r for r in rows if (r["cohort"], r["grid"]) == (cohort, grid)]
+        doses = sorted({r["input_dose"] for r in here}, key=lambda d: -int(d.rpartition("/")[2]))
+        parts.append(f"## {cohort}, {grid}\n")
+        for dose in doses:
+            at = [r for r in here if r["input_dose"] == dose]
+            parts += [f"### Input {dose}\n", _table(at, MAIN, True), _table(at, PARTS, False)]
+            parts.append(_stage_table(at))
+        told = [d for d in differences if (d["cohort"], d["grid"]) == (cohort, grid)]
+        parts.append(_difference_table(told))
+    return "\n".join(part for part in parts if part)
+
+
+def _methods(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    order = {"input": 0, "gaussian": 1, "nlm": 2, "oracle": 9, OURS: 8}
+    found = {(r["method"], r["sampler"]) for r in rows}
+    return sorted(found, key=lambda m: (order.get(m[0], 5), m))
+
+
+def _label(method: str, sampler: str) -> str:
+    return f"{method} ({sampler})" if sampler else method
+
+
+def _find(rows: Sequence[Row], method: tuple[str, str], stage: str, column: Sequence[object]) -> Row | None:
+    wanted = (*method, stage, column[1], column[2], column[3])
+    for row in rows:
+        if (
+            tuple(row[k] for k in ("method", "sampler", "stage", "metric", "convention", "reference"))
+            == wanted
+        ):
+            return row
+    return None
+
+
+def _cell(row: Row | None, decimals: int) -> str:
+    if row is None:
+        return ""
+    text = f"{row['mean']:.{decimals}f}"
+    if row["ci_low"] is not None and row["metric"] not in ("seconds", "evaluations"):
+        text += f" [{row['ci_low']:.{decimals}f}, {row['ci_high']:.{decimals}f}]"
+    return text
+
+
+def _lines(headings: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(headings) + " |", "| --- " * len(headings) + "|"]
+    return "\n".join(lines + ["| " + " | ".join(cells) + " |" for cells in body]) + "\n"
+
+
+def _table(rows: Sequence[Row], columns: Columns, way: bool) -> str:
+    body = []
+    for method in _methods(rows):
+        found = [_find(rows, method, "full", column) for column in columns]
+        if not any(row is not None for row in found):
+            continue
+        n = max(row["n"] for row in found if row is not None)
+        cells = [_label(*method), str(n)]
+        cells += [_cell(row, column[4]) for row, column in zip(found, columns, strict=True)]
+        if way:
+            done = None if found[0] is None else way_to_oracle(rows, found[0])
+            cells.append("" if done is None else f"{done:.0f}")
+        body.append(cells)
+    headings = ["method", "n", *[column[0] for column in columns], *(["way to the oracle, %"] if way else [])]
+    return _lines(headings, body) if any(any(cells[2:]) for cells in body) else ""
+
+
+def _stage_table(rows: Sequence[Row]) -> str:
+    columns = [
+        (f"{metric.upper()} at {stage}", metric, "mapdiff, volume", "full", digits, stage)
+        for stage in STAGES
+        for metric, digits in (("psnr", 2), ("nmae", 4))
+    ]
+    body = []
+    for method in _methods(rows):
+        found = [_find(rows, method, column[5], column) for column in columns]
+        if any(row is not None for row in found):
+            cells = [_cell(row, column[4]) for row, column in zip(found, columns, strict=True)]
+            body.append([_label(*method), *cells])
+    return _lines(["stages against the scans of their doses", *[c[0] for c in columns]], body) if body else ""
+
+
+def _difference_table(differences: Sequence[Row]) -> str:
+    body = []
+    for d in differences:
+        if d["convention"] != "mapdiff, volume":
+            continue
+        digits = 2 if d["metric"] == "psnr" else 4
+        span = "" if d["ci_low"] is None else f" [{d['ci_low']:+.{digits}f}, {d['ci_high']:+.{digits}f}]"
+        body.append(
+            [
+                f"{_label(d['method'], d['sampler'])} minus {_label(**d['versus'])}",
+                d["input_dose"],
+                d["stage"],
+                d["reference"],
+                d["metric"].upper(),
+                str(d["n"]),
+                f"{d['mean']:+.{digits}f}{span}",
+                "yes" if d["clear_of_zero"] else "no",
+            ]
+        )
+    headings = ["paired difference", "input", "stage", "reference", "figure", "n", "mean", "clear of zero"]
+    return _lines(headings, sorted(body)) if body else ""
+
+
+def write_tables(page: Path, text: str) -> None:
+    """Put the tables between the page's markers; the rest of the page is left as it is.
+
+    Raises:
+        InputError: the page is not there, or has no markers.
+    """
+    try:
+        whole = page.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror or error}", page) from None
+    before, begin, rest = whole.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise InputError(f"lacks the lines '{BEGIN}' and '{END}'", page)
+    with written_aside(page) as aside:
+        aside.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}", encoding="utf-8")

@@ -1,0 +1,89 @@
+"""From a plan to the results' file and the docs' tables: what `mapdiff benchmark` does."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from mapdiff import __version__
+from mapdiff.dose import dose_label
+from mapdiff.errors import InputError, PartialFailure
+from mapdiff.evaluation.benchmark.document import tables, write_tables
+from mapdiff.evaluation.benchmark.plan import MAIN_DOSE, Plan, read_plan
+from mapdiff.evaluation.benchmark.rows import Row, differences, largest_change, rows_of
+from mapdiff.evaluation.benchmark.run import run
+from mapdiff.evaluation.tables import write_json
+
+#: A repeated value may differ by this much, dB.
+TOLERANCE_DB = 0.02
+
+
+def run_evidence(
+    plan_file: Path,
+    work: Path,
+    results: Path,
+    shared: Path | None,
+    page: Path | None,
+    quick: bool,
+    say: Callable[[str], None],
+) -> str:
+    """Run a plan, or the part of it that is quick.
+
+    Args:
+        plan_file: JSON, see `plan.Plan`.
+        work: folder of cohorts, models and what is done so far.
+        results: JSON file; a quick run compares with it and does not write it.
+        shared: the folder that real scans are named in.
+        page: the docs' page whose tables are written.
+        quick: two named subjects per cohort, the quick entries.
+        say: takes a line of progress.
+
+    Returns:
+        One line that says what came out.
+
+    Raises:
+        InputError: plan, model, scan or page is missing or broken.
+        PartialFailure: a quick run does not give the committed values.
+    """
+    plan = read_plan(plan_file)
+    committed = read_rows(results) if quick and results.exists() else None
+    rows = rows_of(run(plan, work, shared, quick, say))
+    if quick:
+        if committed is None:
+            return f"{len(rows)} rows; there are no committed results to compare with"
+        change, shared_values = largest_change(committed, rows)
+        line = f"largest PSNR difference from {results.name}: {change:.4f} dB over {shared_values} values"
+        if not shared_values:
+            raise PartialFailure(f"{results.name} and this run share no value")
+        if change > TOLERANCE_DB:
+            raise PartialFailure(f"{line}, above {TOLERANCE_DB} dB")
+        return line
+    paired = differences(rows)
+    write_json(content_of(plan, rows, paired), results)
+    if page is not None:
+        write_tables(page, tables(rows, paired))
+    return f"{results}: {len(rows)} rows, {len(paired)} paired differences"
+
+
+def content_of(plan: Plan, rows: list[Row], paired: list[Row]) -> dict[str, object]:
+    """What the results' file holds."""
+    return {
+        "mapdiff": __version__,
+        "main_input_dose": dose_label(MAIN_DOSE),
+        "cohorts": [cohort.folder for cohort in plan.cohorts],
+        "interval": "95 % bootstrap over subjects, BCa",
+        "rows": rows,
+        "differences": paired,
+    }
+
+
+def read_rows(results: Path) -> list[Row]:
+    """The rows of a results' file.
+
+    Raises:
+        InputError: it is not one.
+    """
+    try:
+        rows: list[Row] = json.loads(results.read_text())["rows"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"is not a benchmark's results: {error}", results) from None
+    return rows

@@ -1,0 +1,73 @@
+"""One subject's figures of one restored image: short names, one value each."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from mapdiff.evaluation.benchmark.subjects import TestSubject
+from mapdiff.evaluation.compare import common_unit, compare
+from mapdiff.evaluation.contrast import contrast_figures
+from mapdiff.evaluation.lesions import lesion_figures
+from mapdiff.evaluation.metrics import Figure
+from mapdiff.evaluation.regions import region_figures
+from mapdiff.volume import Volume
+
+LESIONS = "mapdiff, lesions"
+
+
+@dataclass(frozen=True)
+class Value:
+    """A figure of one subject.
+
+    Attributes:
+        metric: "psnr", "ssim", "suvmean bias", "mean bias", "cov", "contrast recovery", ...
+        convention: whose convention, and where: "mapdiff, volume", "udpet, volume", "mapdiff, liver".
+        unit: of the value.
+        value: the figure.
+    """
+
+    metric: str
+    convention: str
+    unit: str
+    value: float
+
+
+def measure(prediction: Volume, reference: Volume, subject: TestSubject, parts: bool) -> list[Value]:
+    """All figures of an image against a reference.
+
+    Args:
+        prediction: on the reference's grid.
+        reference: the scan of the stage's dose, or the truth.
+        subject: whose organs and lesions are measured.
+        parts: measure organs and lesions too, not the image's quality alone.
+    """
+    figures = compare(prediction, reference)
+    values = [Value(f.name, f"{f.protocol}, {f.region}", f.unit, f.value) for f in figures]
+    if not parts:
+        return values
+    x, y, _ = common_unit(prediction, reference)
+    if subject.organs is not None and subject.names:
+        organs = region_figures(x.array, y.array, subject.organs, subject.names, unit=y.unit)
+        wanted = [f for f in organs if f.name in ("mean bias", "max bias", "cov")]
+        values += [Value(f.name, f"mapdiff, {f.region}", f.unit, f.value) for f in wanted]
+    if subject.lesions is not None:
+        found = lesion_figures(x, y, subject.lesions)
+        found += contrast_figures(x.array, y.array, subject.lesions, y.spacing)
+        values += _over_lesions(f for f in found if f.name.endswith(" bias") or f.name == "contrast recovery")
+    return values
+
+
+def _over_lesions(figures: Iterable[Figure]) -> list[Value]:
+    """Means over a subject's lesions; of a bias also the mean of its size, which nothing cancels in."""
+    by_name: dict[str, list[float]] = defaultdict(list)
+    for figure in figures:
+        if np.isfinite(figure.value):
+            by_name[figure.name].append(figure.value)
+    values = []
+    for name, found in by_name.items():
+        values.append(Value(name, LESIONS, "%", float(np.mean(found))))
+        if name.endswith(" bias"):
+            values.append(Value(f"{name} size", LESIONS, "%", float(np.mean(np.abs(found)))))
+    return values

@@ -1,0 +1,161 @@
+"""What a benchmark runs: cohorts, methods, input doses. A JSON file that is committed before the test."""
+
+import json
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from mapdiff.dose import dose_label, parse_dose
+from mapdiff.errors import InputError
+from mapdiff.methods.classical import CLASSICAL
+from mapdiff.methods.registry import METHODS
+
+#: Rows that need no method: the input itself, and d u + (1 - d) z, the most that anyone could reach against a
+#: noisy full dose.
+INPUT, ORACLE = "input", "oracle"
+MAIN_DOSE = Fraction(1, 20)
+QUICK_SUBJECTS = 2
+
+
+@dataclass(frozen=True)
+class CohortSpec:
+    """A test cohort: simulated by its figures, or made from real scans.
+
+    Attributes:
+        name: "internal", "external", "real", ...
+        grid: what its grid is called in the tables.
+        scanner: a preset.
+        seed: with a subject's number it decides the subject; for real scans, the counts.
+        subjects: how many; of real scans as many as there are.
+        spacing_mm: voxel size; None is the scanner's own.
+        slab: slices; None is the whole field of view.
+        scans: real scans below the shared data folder, in place of simulated bodies.
+        quick: names of the subjects that `--quick` takes.
+    """
+
+    name: str
+    grid: str
+    scanner: str
+    seed: int = 0
+    subjects: int = 1
+    spacing_mm: tuple[float, float, float] | None = None
+    slab: int | None = None
+    scans: tuple[str, ...] = ()
+    quick: tuple[str, ...] = ("sub-001", "sub-002")
+
+    @property
+    def folder(self) -> str:
+        """Where it lies below the work folder."""
+        return f"{self.name}-{self.grid}".replace(" ", "-")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One way of restoring a scan.
+
+    Attributes:
+        method: "input", "oracle", "gaussian", "nlm", or a trained method's name.
+        model: a shipped model's name or a model file below the work folder; None where nothing was trained.
+        seed: of the training, where a method was trained with several.
+        sampler: "" for the method's own path; "ddim" or "ancestral" for ddpm.
+        steps: of that sampler.
+        samples: 0 is the deterministic path, N the mean of N samples.
+        first: only so many subjects of each cohort (1000 steps are for few).
+        main_dose_only: not at the other input doses.
+        quick: taken by `--quick`.
+    """
+
+    method: str
+    model: str | None = None
+    seed: int = 0
+    sampler: str = ""
+    steps: int = 0
+    samples: int = 0
+    first: int | None = None
+    main_dose_only: bool = False
+    quick: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the names.
+
+        Raises:
+            InputError: the method is unknown, or lacks the model that it needs.
+        """
+        if self.method in (INPUT, ORACLE, *CLASSICAL):
+            return
+        if self.method not in METHODS:
+            raise InputError(f"benchmark method '{self.method}' is unknown")
+        if self.model is None:
+            raise InputError(f"benchmark method '{self.method}' needs a model")
+
+    @property
+    def sampling(self) -> str:
+        """How it samples, in the rows: "", "ddim-50", "ddim-50, mean of 8"."""
+        words = [f"{self.sampler}-{self.steps}"] if self.sampler else []
+        words += [f"mean of {self.samples}"] if self.samples else []
+        words += [f"seed {self.seed}"] if self.seed else []
+        return ", ".join(words)
+
+    @property
+    def key(self) -> str:
+        """Its file's name among a subject's results."""
+        return "-".join(f"{self.method} {self.sampling}".replace(",", "").split())
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A benchmark.
+
+    Attributes:
+        cohorts: the test cohorts.
+        entries: what is compared.
+        validation: what the untrained methods are tuned on; never a test cohort.
+        doses: input doses by label, the main one among them.
+    """
+
+    cohorts: tuple[CohortSpec, ...]
+    entries: tuple[Entry, ...]
+    validation: CohortSpec
+    doses: tuple[str, ...] = field(default=("1/20",))
+
+    def __post_init__(self) -> None:
+        """Check that nothing clashes.
+
+        Raises:
+            InputError: two cohorts or entries have one name, the validation cohort is a test cohort, or the
+                main dose is missing.
+        """
+        for names in ([c.folder for c in self.cohorts], [e.key for e in self.entries]):
+            twice = {name for name in names if names.count(name) > 1}
+            if twice:
+                raise InputError(f"the benchmark plan has {', '.join(sorted(twice))} twice")
+        v = self.validation
+        if any((c.scanner, c.seed) == (v.scanner, v.seed) and not c.scans for c in self.cohorts):
+            raise InputError("the benchmark plan tunes on the subjects that it tests on")
+        if MAIN_DOSE not in self.fractions:
+            raise InputError(f"the benchmark plan lacks the input dose {dose_label(MAIN_DOSE)}")
+
+    @property
+    def fractions(self) -> tuple[Fraction, ...]:
+        """The input doses."""
+        return tuple(parse_dose(label) for label in self.doses)
+
+
+def read_plan(path: Path) -> Plan:
+    """Read a plan's JSON file.
+
+    Raises:
+        InputError: it is not a plan; the text says what is wrong.
+    """
+    try:
+        return TypeAdapter(Plan).validate_python(json.loads(path.read_text()))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise InputError(f"is not a benchmark plan: {place}: {first['msg']}", path) from None
+    except InputError as error:
+        raise InputError(error.cause, path) from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"is not a benchmark plan: {error}", path) from None

@@ -1,0 +1,134 @@
+"""An entry of the plan, ready to restore scans. No dose is told to a method that finds it by itself."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mapdiff.dose import dose_label
+from mapdiff.errors import InputError
+from mapdiff.evaluation.benchmark.plan import INPUT, ORACLE, Entry
+from mapdiff.evaluation.benchmark.subjects import TestSubject
+from mapdiff.evaluation.metrics import psnr
+from mapdiff.inference.denoiser import Denoiser, pretrained_path
+from mapdiff.methods.classical import CLASSICAL, tune
+from mapdiff.methods.ddpm import Ddpm
+from mapdiff.volume import Array, Volume
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a method made of a scan.
+
+    Attributes:
+        images: by stage label, "full" among them.
+        states: by stage label, a path's own state there.
+        seconds: time taken.
+        evaluations: of a network, in all.
+        level: noise level that was found, or None.
+    """
+
+    images: dict[str, Array]
+    states: dict[str, Array] = field(default_factory=dict)
+    seconds: float = 0.0
+    evaluations: int = 0
+    level: float | None = None
+
+
+class Restorer:
+    """Loads what an entry needs once, and restores."""
+
+    def __init__(
+        self, entry: Entry, work: Path, tuning: Callable[[Fraction], list[tuple[Volume, Volume]]]
+    ) -> None:
+        """Take an entry.
+
+        Args:
+            entry: what to run.
+            work: where model files are looked for.
+            tuning: pairs of low and full dose of the validation subjects, for the untrained methods.
+
+        Raises:
+            InputError: the model is missing, or of another method.
+        """
+        self.entry, self._tuning = entry, tuning
+        self._tuned: dict[Fraction, float] = {}
+        self._denoiser: Denoiser | None = None
+        if entry.model is not None:
+            path = (
+                work / entry.model if entry.model.endswith(".safetensors") else pretrained_path(entry.model)
+            )
+            self._denoiser = Denoiser.from_pretrained(path)
+            if self._denoiser.model.method != entry.method:
+                raise InputError(f"is a model of {self._denoiser.model.method}, not of {entry.method}", path)
+            rival = self._denoiser.rival
+            if rival is not None and isinstance(rival.method, Ddpm) and entry.sampler:
+                rival.method = Ddpm(sampler=entry.sampler, steps=entry.steps)
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes where the results would: with the entry's settings and the model's weights."""
+        facts: dict[str, Any] = asdict(self.entry)
+        for where in ("model", "first", "main_dose_only", "quick"):
+            facts.pop(where)
+        facts["weights"] = None if self._denoiser is None else self._denoiser.hash
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+    def __call__(self, subject: TestSubject, dose: Fraction) -> Outcome:
+        """Restore the subject's scan of that dose."""
+        low = subject.scans[dose]
+        if self.entry.method == INPUT:
+            return Outcome({"full": low.array})
+        if self.entry.method == ORACLE:
+            return Outcome(self._oracle(subject, dose))
+        started = time.monotonic()
+        if self.entry.method in CLASSICAL:
+            method = CLASSICAL[self.entry.method]
+            value = self.tuned(dose)
+            started = time.monotonic()
+            image = method.run(low, value)
+            return Outcome({"full": image}, seconds=time.monotonic() - started)
+        denoiser = self._denoiser
+        assert denoiser is not None
+        if denoiser.rival is None:
+            found = denoiser.denoise(low, samples=self.entry.samples)
+            images = {label: volume.array for label, volume in found.stages.items()}
+            images["full"] = found.image.array
+            return Outcome(
+                images,
+                seconds=found.seconds,
+                evaluations=found.evaluations * max(self.entry.samples, 1),
+                level=found.level,
+            )
+        restored = denoiser.rival.restore(low, samples=self.entry.samples)
+        return Outcome(
+            {**restored.stages, "full": restored.image},
+            dict(restored.states),
+            restored.seconds,
+            restored.evaluations * max(self.entry.samples, 1),
+            restored.level,
+        )
+
+    def tuned(self, dose: Fraction) -> float:
+        """The untrained method's parameter for inputs of a dose."""
+        if dose not in self._tuned:
+            pairs = self._tuning(dose)
+            self._tuned[dose] = tune(CLASSICAL[self.entry.method], pairs, lambda x, y: psnr(x, y).value)
+        return self._tuned[dose]
+
+    @staticmethod
+    def _oracle(subject: TestSubject, dose: Fraction) -> dict[str, Array]:
+        """The input's counts, the rest made up of the noise-free image, at every dose above the input's."""
+        u, z = subject.scans[dose].array, subject.truth.array
+        images: dict[str, Array] = {}
+        for d in subject.scans:
+            if d > dose:
+                share = np.float32(dose / d)
+                images[dose_label(d)] = share * u + (1 - share) * z
+        return images

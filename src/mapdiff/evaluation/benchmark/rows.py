@@ -1,0 +1,144 @@
+"""Records of single scans to rows: means over subjects with intervals, and paired differences."""
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mapdiff.evaluation.benchmark.plan import INPUT, ORACLE
+from mapdiff.evaluation.statistics import mean_interval, paired_difference
+
+#: What every row is told apart by, in this order.
+KEYS = (
+    "cohort",
+    "method",
+    "sampler",
+    "grid",
+    "input_dose",
+    "reference",
+    "stage",
+    "metric",
+    "convention",
+    "unit",
+)
+#: The method that the others are compared with, and the figures that this is done for.
+OURS = "map-diff"
+TIMES = ("seconds", "evaluations")
+COMPARED = ("psnr", "ssim", "nmae")
+Row = dict[str, Any]
+
+
+def rows_of(records: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """One row per figure, with its value of every subject.
+
+    Args:
+        records: of `run`.
+
+    Returns:
+        Rows with KEYS, "protocol", "region", "n", "mean", "ci_low", "ci_high" (null for one subject) and
+        "subjects", the values by subject's name; a figure that is not finite for a subject leaves it out.
+    """
+    found: dict[tuple[str, ...], dict[str, float]] = defaultdict(dict)
+    for one in records:
+        for value in _values(one):
+            key = tuple(value[name] for name in KEYS)
+            if math.isfinite(value["value"]):
+                found[key][one["subject"]] = value["value"]
+    return [_row(dict(zip(KEYS, key, strict=True)), values) for key, values in sorted(found.items())]
+
+
+def _values(one: Mapping[str, Any]) -> list[dict[str, Any]]:
+    base = {name: one[name] for name in ("cohort", "method", "sampler", "grid", "input_dose")}
+    values = []
+    for value in one["values"]:
+        sampler = ", ".join(part for part in (one["sampler"], value["form"]) if part)
+        values.append({**base, **value, "sampler": sampler})
+    for metric, unit in (("seconds", "s"), ("evaluations", "")):
+        words = "wall time" if unit else "of the network, per volume"
+        extra = {"reference": "full", "stage": "full", "metric": metric, "convention": words, "unit": unit}
+        values.append({**base, **extra, "value": float(one[metric])})
+    return values
+
+
+def _row(key: dict[str, str], values: dict[str, float]) -> Row:
+    interval = mean_interval(list(values.values()))
+    protocol, _, region = key["convention"].rpartition(", ")
+    return {
+        **key,
+        # As `evaluation.rows` reads them, for pages and plots of the results.
+        "protocol": protocol if key["metric"] not in TIMES else "mapdiff",
+        "region": region if key["metric"] not in TIMES else "volume",
+        "n": interval.n,
+        "mean": interval.mean,
+        "ci_low": None if math.isnan(interval.low) else interval.low,
+        "ci_high": None if math.isnan(interval.high) else interval.high,
+        "subjects": dict(sorted(values.items())),
+    }
+
+
+def differences(rows: Sequence[Row], metrics: Sequence[str] = COMPARED) -> list[Row]:
+    """Ours minus each other method, paired over the subjects that both have.
+
+    Returns:
+        Rows as in `rows_of`, with "versus" (method and sampler of the other) beside the method's own.
+    """
+    by_place: dict[tuple[str, ...], list[Row]] = defaultdict(list)
+    for row in rows:
+        if row["metric"] in metrics:
+            by_place[tuple(row[name] for name in KEYS if name not in ("method", "sampler"))].append(row)
+    found = []
+    for together in by_place.values():
+        ours = [row for row in together if row["method"] == OURS]
+        others = [row for row in together if row["method"] not in (OURS, INPUT, ORACLE)]
+        for one in ours:
+            for other in others:
+                common = sorted(one["subjects"].keys() & other["subjects"].keys())
+                if common:
+                    found.append(_difference(one, other, common))
+    return found
+
+
+def _difference(one: Row, other: Row, common: list[str]) -> Row:
+    values = [[row["subjects"][name] for name in common] for row in (one, other)]
+    interval = paired_difference(values[0], values[1])
+    return {
+        **{name: one[name] for name in KEYS},
+        "versus": {"method": other["method"], "sampler": other["sampler"]},
+        "n": interval.n,
+        "mean": interval.mean,
+        "ci_low": None if math.isnan(interval.low) else interval.low,
+        "ci_high": None if math.isnan(interval.high) else interval.high,
+        "clear_of_zero": interval.clear_of_zero(),
+        "subjects": {n: a - b for n, a, b in zip(common, *values, strict=True)},
+    }
+
+
+def way_to_oracle(rows: Sequence[Row], row: Row) -> float | None:
+    """How much of the way from the input to the oracle a row's mean goes, in %; None where either is missing.
+
+    Both are taken over the subjects of the row.
+    """
+    place = [name for name in KEYS if name not in ("method", "sampler")]
+    ends = []
+    for end in (INPUT, ORACLE):
+        found = [r for r in rows if r["method"] == end and all(r[name] == row[name] for name in place)]
+        if not found or not row["subjects"].keys() <= found[0]["subjects"].keys():
+            return None
+        ends.append(sum(found[0]["subjects"][name] for name in row["subjects"]) / row["n"])
+    return 100 * (row["mean"] - ends[0]) / (ends[1] - ends[0]) if ends[1] != ends[0] else None
+
+
+def largest_change(before: Sequence[Row], now: Sequence[Row], metric: str = "psnr") -> tuple[float, int]:
+    """The largest difference of a figure of one subject between two sets of rows, and how many they share.
+
+    Timing, and whatever only one of the two has, plays no part.
+    """
+    known = {tuple(row[name] for name in KEYS): row["subjects"] for row in before if row["metric"] == metric}
+    changes = [
+        abs(value - known[key][name])
+        for row in now
+        if (key := tuple(row[k] for k in KEYS)) in known
+        for name, value in row["subjects"].items()
+        if name in known[key]
+    ]
+    return max(changes, default=0.0), len(changes)

@@ -1,0 +1,213 @@
+"""The whole volume in memory: how every method but MAP-Diff's own is run on a scan.
+
+The rivals need no streaming; what they share is the tiling, the body's scale, and the way that the noise
+level of an unknown input is found.
+"""
+
+import resource
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation, uniform_filter
+from torch import Tensor
+from torch.nn import functional
+
+from mapdiff.body import body_mask, body_scale
+from mapdiff.diffusion.calibration import Calibration
+from mapdiff.inference.noise_level import InputNoise, find_noise, probe_tiles
+from mapdiff.inference.tiling import EDGES, Tile, blend, plan_tiles
+from mapdiff.methods.base import Method, Predict
+from mapdiff.methods.model_file import TrainedModel
+from mapdiff.networks.swin_unetr import MIN_EDGE, SwinUnetr
+from mapdiff.volume import Volume
+
+#: Air round the body that the network restores too, mm; beyond it the air is averaged over boxes as wide.
+MARGIN_MM = 15.0
+Progress = Callable[[int], None]
+
+
+class Rival(Method, Protocol):
+    """A method that can be run in memory."""
+
+    def first_estimate(self, predict: Predict, u: Tensor, level: float, calibration: Calibration) -> Tensor:
+        """The noise-free image as one evaluation sees it, linear."""
+        ...
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What a method makes of a scan.
+
+    Attributes:
+        image: the full-dose estimate in the volume's unit, (I, J, K); the mean where samples were drawn.
+        stages: by dose label, the estimate at each anchor; of samples the mean.
+        states: by dose label, the path's own state there, where the method has one.
+        deviation: over the samples, where two or more were drawn.
+        level: the noise level that the input was found to have, or that was told.
+        dose: the dose that it stands for.
+        evaluations: network evaluations of one sample.
+        seconds: time taken, all samples.
+        peak_memory_mb: largest resident memory of the process so far.
+    """
+
+    image: NDArray[np.float32]
+    stages: dict[str, NDArray[np.float32]]
+    states: dict[str, NDArray[np.float32]]
+    deviation: NDArray[np.float32] | None
+    level: float
+    dose: float
+    evaluations: int
+    seconds: float
+    peak_memory_mb: float
+
+
+class InMemory:
+    """A trained method, ready to run on scans."""
+
+    def __init__(self, model: TrainedModel, method: Rival, device: torch.device) -> None:
+        """Take the model and the settings to sample it with."""
+        self.model, self.method, self.device = model, method, device
+        self.net: Any = model.net.to(device)
+
+    def restore(
+        self,
+        volume: Volume,
+        *,
+        samples: int = 0,
+        seed: int = 0,
+        tile: int | None = None,
+        noise: InputNoise | None = None,
+        on_evaluation: Progress = lambda done: None,
+    ) -> Restored:
+        """Restore the full dose.
+
+        Args:
+            volume: the scan.
+            samples: 0 is the method's deterministic path, N > 0 the mean of N samples.
+            seed: of the samples.
+            tile: largest edge of a tile, voxels; None takes those that MAP-Diff has.
+            noise: of the input, where it is known already.
+            on_evaluation: called after each evaluation of the network over the volume, with their number.
+
+        Raises:
+            InputError: no body is found in the image.
+        """
+        started = time.monotonic()
+        scan = _Scan(volume, self.net.multiple)
+        if isinstance(self.net, SwinUnetr):  # its statistics over space are those of its training's patches
+            tile = max(int(self.model.training.get("patch", MIN_EDGE)), MIN_EDGE)
+        noise = noise or self._noise(scan)
+        dose = self.model.calibration.dose_of_level(noise.level, noise.grain_mm3)
+        # The network sees levels that it was trained on; the dose follows from the one that was found.
+        level = float(np.clip(noise.level, *self.model.level_range))
+        tiles = plan_tiles(scan.near_body, self.net.multiple, EDGES if tile is None else (tile, tile, tile))
+        tile_predict = self.method.predictor(self.net, level, volume.spacing)
+        evaluations = 0
+
+        def predict(state: Tensor, u: Tensor, level_state: float) -> Tensor:
+            nonlocal evaluations
+
+            def at(box: Tile) -> Tensor:
+                here, given = (self._continued(t[box.slices]) for t in (state, u))
+                i, j, k = (s.stop - s.start for s in box.slices)
+                return tile_predict(here, given, level_state)[:i, :j, :k].cpu()
+
+            # Beyond the tiles the input's own averaged air stands in, on whatever scale the path is on.
+            whole = torch.from_numpy(uniform_filter(u.numpy(), scan.width, mode="nearest"))
+            with torch.inference_mode():
+                for box, estimate, weight in blend(tiles, at):
+                    beyond = whole[box.slices]
+                    whole[box.slices] = torch.where(weight > 0.01, estimate.to(beyond), beyond)
+            evaluations += 1
+            on_evaluation(evaluations)
+            return whole
+
+        mean: dict[str, Tensor] = {}
+        states: dict[str, Tensor] = {}
+        square: Tensor | None = None
+        for n in range(max(samples, 1)):
+            generator = torch.Generator().manual_seed(seed * 1_000_003 + n) if samples else None
+            evaluations = 0
+            path = self.method.stages(
+                predict, scan.u, level, dose, self.model.calibration, volume.spacing, generator
+            )
+            for stage in path:
+                before = mean.get(stage.label)
+                mean[stage.label] = (
+                    stage.image if before is None else before + (stage.image - before) / (n + 1)
+                )
+                if stage.label == "full" and before is not None:
+                    delta = (stage.image - before) * (stage.image - mean["full"])
+                    square = delta if square is None else square + delta
+                if stage.state is not None and n == 0:
+                    states[stage.label] = stage.state
+        full = mean.pop("full")
+        return Restored(
+            image=scan.put_back(full),
+            stages={label: scan.put_back(image) for label, image in mean.items()},
+            states={label: scan.put_back(image) for label, image in states.items()},
+            deviation=None if square is None else scan.put_back((square / (samples - 1)).sqrt()),
+            level=noise.level,
+            dose=dose,
+            evaluations=evaluations,
+            seconds=time.monotonic() - started,
+            peak_memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        )
+
+    def _continued(self, values: Tensor) -> Tensor:
+        """A tile continued to the network's multiple by its last voxels."""
+        short = [-size % self.net.multiple for size in values.shape]
+        padding = (0, short[2], 0, short[1], 0, short[0])
+        on_device = values.to(self.device, torch.float32)[None, None]
+        return functional.pad(on_device, padding, mode="replicate")[0, 0]
+
+    def _noise(self, scan: "_Scan") -> InputNoise:
+        """Degradation matching with the method's own first estimate."""
+        spacing, bounds = scan.volume.spacing, self.model.level_range
+
+        def estimate(tile: Tile, level: float) -> Tensor:
+            predict = self.method.predictor(self.net, level, spacing)
+            i, j, k = (s.stop - s.start for s in tile.slices)
+            u = self._continued(scan.u[tile.slices])
+            with torch.inference_mode():
+                found = self.method.first_estimate(predict, u, level, self.model.calibration)
+            return found[:i, :j, :k].cpu()
+
+        return find_noise(
+            estimate,
+            scan.u.numpy(),
+            scan.body,
+            probe_tiles(scan.body, self.net.multiple),
+            self.model.calibration.measure,
+            start=float(np.sqrt(bounds[0] * bounds[1])),
+            bounds=bounds,
+            spacing_mm=spacing,
+        )
+
+
+class _Scan:
+    """A volume in units of its body's mean, padded to the network's multiple."""
+
+    def __init__(self, volume: Volume, multiple: int) -> None:
+        self.volume = volume
+        body = body_mask(volume.array, volume.spacing)
+        self.scale = body_scale(volume.array, body)
+        pad = [(0, -size % multiple) for size in volume.shape]
+        array = np.pad(volume.array.astype(np.float32) / np.float32(self.scale), pad, mode="symmetric")
+        self.u = torch.from_numpy(array)
+        self.shape = (array.shape[0], array.shape[1], array.shape[2])
+        self.body: NDArray[np.bool_] = np.pad(body, pad)
+        near = binary_dilation(body, iterations=max(1, round(MARGIN_MM / max(volume.spacing))))
+        self.near_body: NDArray[np.bool_] = np.pad(near, pad)
+        self.width: Sequence[int] = [2 * round(MARGIN_MM / s / 2) + 1 for s in volume.spacing]
+
+    def put_back(self, values: Tensor) -> NDArray[np.float32]:
+        """Values on the padded grid, on the scan's own and in its unit."""
+        i, j, k = self.volume.shape
+        out: NDArray[np.float32] = values.numpy()[:i, :j, :k] * np.float32(self.scale)
+        return out

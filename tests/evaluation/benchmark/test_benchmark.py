@@ -1,0 +1,307 @@
+"""The benchmark from a plan to rows and tables, on bodies that need no simulation."""
+
+import json
+from dataclasses import replace
+from fractions import Fraction
+
+import pytest
+import torch
+
+from mapdiff.errors import InputError, PartialFailure
+from mapdiff.evaluation.benchmark import evidence, run
+from mapdiff.evaluation.benchmark.document import BEGIN, END, tables, write_tables
+from mapdiff.evaluation.benchmark.plan import CohortSpec, Entry, Plan, read_plan
+from mapdiff.evaluation.benchmark.rows import KEYS, differences, largest_change, rows_of, way_to_oracle
+from mapdiff.inference.in_memory import InMemory
+from mapdiff.inference.noise_level import InputNoise
+from mapdiff.methods.model_file import TrainedModel, save_model
+from mapdiff.methods.registry import method_named
+from synthetic import FULL_LEVEL, nominal_calibration, small_trained_model
+
+COHORT = {"name": "internal", "grid": "4 mm", "scanner": "quadra", "seed": 3, "subjects": 3}
+ENTRIES = [
+    {"method": "input", "quick": True},
+    {"method": "oracle", "quick": True},
+    {"method": "gaussian"},
+    {"method": "map-diff", "model": "map-diff.safetensors", "quick": True},
+    {"method": "unet", "model": "unet.safetensors", "quick": True},
+    {"method": "ddpm", "model": "ddpm.safetensors", "sampler": "ddim", "steps": 12, "first": 2,
+     "main_dose_only": True},
+]  # fmt: skip
+PLAN = {
+    "cohorts": [COHORT],
+    "entries": ENTRIES,
+    "validation": {**COHORT, "name": "validation", "seed": 4},
+    "doses": ["1/20", "1/50"],
+}
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """Small models that no training made."""
+    folder = tmp_path_factory.mktemp("work")
+    save_model(small_trained_model(), folder / "map-diff.safetensors")
+    for name in ("unet", "ddpm"):
+        torch.manual_seed(2)
+        net = method_named(name).build((8, 16), (1, 1)).eval()
+        save_model(
+            TrainedModel(name, net, nominal_calibration(), (0.03, 1.2)), folder / f"{name}.safetensors"
+        )
+    (folder / "plan.json").write_text(json.dumps(PLAN))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def on_tiny(tiny_cohort):
+    """Every cohort of a plan is the tiny one."""
+    with pytest.MonkeyPatch.context() as patch:
+        folders = sorted(tiny_cohort.glob("sub-*"))
+        patch.setattr(run, "prepare", lambda spec, *_: folders[: spec.subjects])
+        patch.setattr("mapdiff.evaluation.statistics.RESAMPLES", 99)
+        # Networks that nothing trained take no noise away, so they would find none.
+        patch.setattr(InMemory, "_noise", lambda *_: InputNoise(FULL_LEVEL * 20**0.5, 64.0))
+        yield
+
+
+@pytest.fixture(scope="module")
+def done(work, on_tiny):
+    """A whole run: its results' file and what it said."""
+    said: list[str] = []
+    results, page = work / "results.json", work / "page.md"
+    page.write_text(f"# Title\n\nBefore.\n\n{BEGIN}\nold\n{END}\n\nAfter.\n")
+    evidence.run_evidence(work / "plan.json", work, results, None, page, False, said.append)
+    return results, page, said
+
+
+def test_the_pages_of_results_can_read_it(done):
+    from mapdiff.evaluation.rows import rows_from_json
+
+    content = json.loads(done[0].read_text())
+    read = rows_from_json(content)
+    assert len(read) == len(content["rows"])
+    for found, row in zip(read, content["rows"], strict=True):
+        assert (found.metric, found.region, found.mean) == (row["metric"], row["region"], row["mean"])
+
+
+def row_of(rows, method, metric="psnr", **other):
+    wanted = {
+        "method": method, "metric": metric, "convention": "mapdiff, volume", "reference": "full",
+        "stage": "full", "input_dose": "1/20", **other,
+    }  # fmt: skip
+    found = [row for row in rows if all(row[k] == v for k, v in wanted.items())]
+    assert len(found) == 1, (method, metric, other)
+    return found[0]
+
+
+def test_every_row_is_as_the_format_says(done):
+    content = json.loads(done[0].read_text())
+    for row in content["rows"]:
+        assert set(row) == {*KEYS, "protocol", "region", "n", "mean", "ci_low", "ci_high", "subjects"}
+        assert row["n"] == len(row["subjects"]) and row["mean"] == pytest.approx(
+            sum(row["subjects"].values()) / row["n"]
+        )
+        assert row["reference"] in ("full", "truth")
+    rows = content["rows"]
+    assert {r["method"] for r in rows} == {e["method"] for e in ENTRIES}
+    for metric in ("psnr", "ssim", "nmae", "nrmse", "total activity bias"):
+        row = row_of(rows, "map-diff", metric)
+        assert row["n"] == 3 and row["ci_low"] <= row["mean"] <= row["ci_high"]
+        row_of(rows, "map-diff", metric, reference="truth")
+    for metric in ("psnr", "nrmse", "ssim"):
+        row_of(rows, "unet", metric, convention="udpet, volume")
+    assert row_of(rows, "ddpm")["n"] == 2 and row_of(rows, "ddpm")["sampler"] == "ddim-12"
+    assert not [r for r in rows if r["method"] == "ddpm" and r["input_dose"] == "1/50"]
+    assert row_of(rows, "ddpm", "evaluations", convention="of the network, per volume")["mean"] == 12
+    assert row_of(rows, "unet", "evaluations", convention="of the network, per volume")["mean"] == 1
+
+
+def test_the_figures_are_those_of_the_images(done, tiny_cohort):
+    """One value by hand; and the oracle, to which nothing comes near, is the best."""
+    from mapdiff.cohort.layout import doses_of
+    from mapdiff.evaluation.metrics import psnr
+    from mapdiff.formats import read
+
+    rows = json.loads(done[0].read_text())["rows"]
+    paths = doses_of(tiny_cohort / "sub-002")
+    low, full = read(paths[Fraction(1, 20)]), read(paths[Fraction(1)])
+    found = row_of(rows, "input")["subjects"]["sub-002"]
+    assert found == pytest.approx(psnr(low.array, full.array).value, abs=1e-6)
+    best = {m: row_of(rows, m)["mean"] for m in ("input", "gaussian", "oracle")}
+    assert best["input"] < best["gaussian"] < best["oracle"]
+    done_way = way_to_oracle(rows, row_of(rows, "gaussian"))
+    assert done_way == pytest.approx(
+        100 * (best["gaussian"] - best["input"]) / (best["oracle"] - best["input"])
+    )
+    assert way_to_oracle(rows, row_of(rows, "oracle")) == pytest.approx(100)
+
+
+def test_stages_are_held_against_the_scans_of_their_doses(done):
+    rows = json.loads(done[0].read_text())["rows"]
+    for stage in ("1/10", "1/4", "1/2"):
+        for method in ("map-diff", "unet", "oracle"):
+            row_of(rows, method, stage=stage)
+        forms = {r["sampler"] for r in rows if r["method"] == "ddpm" and r["stage"] == stage}
+        assert forms == {"ddim-12", "ddim-12, rescaled state"}
+
+
+def test_differences_are_paired(done):
+    content = json.loads(done[0].read_text())
+    rows = content["rows"]
+    one = [
+        d
+        for d in content["differences"]
+        if d["versus"] == {"method": "ddpm", "sampler": "ddim-12"}
+        and (d["metric"], d["convention"]) == ("psnr", "mapdiff, volume")
+        and (d["stage"], d["reference"]) == ("full", "full")
+    ]
+    assert len(one) == 1 and one[0]["method"] == "map-diff" and one[0]["n"] == 2
+    ours, theirs = row_of(rows, "map-diff")["subjects"], row_of(rows, "ddpm")["subjects"]
+    assert one[0]["subjects"] == {n: pytest.approx(ours[n] - theirs[n]) for n in ("sub-001", "sub-002")}
+    assert not [d for d in content["differences"] if d["versus"]["method"] in ("input", "oracle")]
+
+
+def test_the_page_has_the_tables_and_keeps_its_words(done):
+    text = done[1].read_text()
+    assert text.startswith("# Title\n\nBefore.") and text.endswith("After.\n") and "old" not in text
+    assert "## internal, 4 mm" in text and "### Input 1/20" in text and "### Input 1/50" in text
+    assert "| ddpm (ddim-12) | 2 |" in text and "map-diff minus unet" in text
+    value = row_of(json.loads(done[0].read_text())["rows"], "gaussian")["mean"]
+    assert f"| gaussian | 3 | {value:.2f} [" in text
+
+
+def test_run_again_nothing_is_done_again(done, work, monkeypatch):
+    def never(*_):
+        raise AssertionError
+
+    before = done[0].read_text()
+    monkeypatch.setattr(run, "load", never)
+    said: list[str] = []
+    evidence.run_evidence(work / "plan.json", work, done[0], None, None, False, said.append)
+    assert done[0].read_text() == before and said == []
+
+
+def test_a_lost_unit_or_other_weights_are_done_again(done, work):
+    units = sorted((work / "units").rglob("*.json"))
+    assert len(units) == 3 * 5 * 2 + 2
+    units[0].unlink()
+    said: list[str] = []
+    evidence.run_evidence(work / "plan.json", work, done[0], None, None, False, said.append)
+    assert len(said) == 1
+    old = units[1].read_text()
+    units[1].write_text(old.replace('"fingerprint": "', '"fingerprint": "x'))
+    evidence.run_evidence(work / "plan.json", work, done[0], None, None, False, said.append)
+    assert (
+        len(said) == 2 and json.loads(units[1].read_text())["fingerprint"] == json.loads(old)["fingerprint"]
+    )
+
+
+def test_quick_compares_with_what_is_committed(done, work):
+    before = done[0].read_text()
+    line = evidence.run_evidence(work / "plan.json", work, done[0], None, None, True, lambda text: None)
+    assert line.startswith("largest PSNR difference from results.json: 0.0000 dB over ")
+    content = json.loads(before)
+    changed = work / "changed.json"
+    for row in content["rows"]:
+        if row["metric"] == "psnr":
+            row["subjects"] = {name: value + 0.05 for name, value in row["subjects"].items()}
+    changed.write_text(json.dumps(content))
+    with pytest.raises(PartialFailure, match=r"0\.0500 dB.*above 0\.02"):
+        evidence.run_evidence(work / "plan.json", work, changed, None, None, True, lambda text: None)
+    assert done[0].read_text() == before
+
+
+def test_quick_takes_its_subjects_and_entries_only(work):
+    plan = read_plan(work / "plan.json")
+    folders = {plan.cohorts[0].folder: [work / f"sub-00{n}" for n in (1, 2, 3)]}
+    units = list(run.units_of(plan, folders, quick=True))
+    assert {u.subject for u in units} == {"sub-001", "sub-002"}
+    assert {u.entry.method for u in units} == {"input", "oracle", "map-diff", "unet"}
+    assert {u.dose for u in units} == {Fraction(1, 20)} and len(units) == 8
+
+
+def test_a_model_of_another_method_is_refused(work, on_tiny):
+    plan = work / "wrong.json"
+    wrong = {**PLAN, "entries": [{"method": "unet", "model": "ddpm.safetensors"}]}
+    plan.write_text(json.dumps(wrong))
+    with pytest.raises(InputError, match=r"ddpm\.safetensors.*is a model of ddpm, not of unet"):
+        evidence.run_evidence(plan, work, work / "none.json", None, None, False, lambda text: None)
+    assert not (work / "none.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"entries": [{"method": "magic"}]}, "'magic' is unknown"),
+        ({"entries": [{"method": "unet"}]}, "needs a model"),
+        ({"entries": [{"method": "input"}, {"method": "input"}]}, "twice"),
+        ({"validation": COHORT}, "tunes on the subjects that it tests on"),
+        ({"doses": ["1/50"]}, "lacks the input dose 1/20"),
+        ({"cohorts": 3}, "cohorts"),
+    ],
+)
+def test_broken_plans_say_what_is_wrong(tmp_path, change, words):
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps({**PLAN, **change}))
+    with pytest.raises(InputError, match=rf"plan\.json.*{words}"):
+        read_plan(path)
+
+
+def test_the_committed_plan_is_one():
+    from pathlib import Path
+
+    plan = read_plan(Path(__file__).parents[3] / "benchmarks" / "plan.json")
+    assert {c.name for c in plan.cohorts} == {"internal", "external", "real"}
+    for cohort in plan.cohorts:
+        assert cohort.scans or cohort.subjects >= 12
+    assert {
+        "input",
+        "oracle",
+        "gaussian",
+        "nlm",
+        "map-diff",
+        "map-diff-paper",
+        "unet",
+        "swin-unetr",
+        "gan",
+        "ddpm",
+    } <= {e.method for e in plan.entries}
+
+
+def test_rows_leave_out_what_is_not_finite():
+    base = {"cohort": "c", "grid": "g", "method": "input", "sampler": "", "input_dose": "1/20", "seconds": 1,
+            "evaluations": 0}  # fmt: skip
+    value = {
+        "stage": "full",
+        "form": "",
+        "reference": "full",
+        "metric": "psnr",
+        "convention": "x",
+        "unit": "dB",
+    }
+    records = [
+        {**base, "subject": f"s{n}", "values": [{**value, "value": v}]}
+        for n, v in enumerate((30.0, 32.0, float("inf")))
+    ]
+    row = next(r for r in rows_of(records) if r["metric"] == "psnr")
+    assert row["n"] == 2 and row["mean"] == 31 and set(row["subjects"]) == {"s0", "s1"}
+    one = rows_of(records[:1])
+    assert next(r for r in one if r["metric"] == "psnr")["ci_low"] is None
+    assert differences(one) == [] and largest_change(one, one) == (0.0, 1)
+
+
+def test_a_page_without_markers_is_refused(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("nothing")
+    with pytest.raises(InputError, match=r"page\.md.*lacks the lines"):
+        write_tables(page, "text")
+    assert page.read_text() == "nothing" and tables([], []) == ""
+
+
+def test_names_that_files_are_called_by():
+    entry = Entry("ddpm", "m.safetensors", sampler="ddim", steps=50, samples=8)
+    assert entry.sampling == "ddim-50, mean of 8" and entry.key == "ddpm-ddim-50-mean-of-8"
+    seeds = [replace(Entry("unet", "m.safetensors"), seed=n).key for n in (0, 1)]
+    assert seeds == ["unet", "unet-seed-1"]
+    spec = CohortSpec("internal", "slabs at 1.65 mm", "quadra")
+    assert spec.folder == "internal-slabs-at-1.65-mm"
+    assert Plan((spec,), (entry,), replace(spec, seed=9)).fractions == (Fraction(1, 20),)

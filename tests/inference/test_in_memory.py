@@ -1,0 +1,87 @@
+"""Any trained method runs on a scan through the same Denoiser."""
+
+import numpy as np
+import pytest
+import torch
+
+from mapdiff.inference import Denoiser
+from mapdiff.inference.in_memory import InMemory
+from mapdiff.inference.noise_level import InputNoise
+from mapdiff.methods.ddpm import Ddpm
+from mapdiff.methods.model_file import TrainedModel, save_model
+from mapdiff.methods.registry import method_named
+from mapdiff.methods.unet import UNet
+from mapdiff.networks.denoiser import DenoiserConfig, DenoiserNet
+from synthetic import low_dose_volume, nominal_calibration
+
+CPU = torch.device("cpu")
+LEVEL = InputNoise(0.27, 64.0)
+
+
+def model_of(name: str) -> TrainedModel:
+    torch.manual_seed(1)
+    net = method_named(name).build((8, 16), (1, 1)).eval()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            if not parameter.any():
+                parameter.normal_(0, 0.02)
+    return TrainedModel(name, net, nominal_calibration(), (0.03, 1.2))
+
+
+@pytest.mark.parametrize("name", ["unet", "gan", "ddpm", "map-diff-paper"])
+def test_a_model_file_of_any_method_denoises(tmp_path, name):
+    path = tmp_path / f"{name}.safetensors"
+    save_model(model_of(name), path)
+    denoiser = Denoiser.from_pretrained(path, "cpu")
+    if name == "ddpm":
+        denoiser.rival.method = Ddpm(steps=3)
+    volume = low_dose_volume()
+    told = []
+    found = denoiser.denoise(volume, progress=lambda done, total: told.append((done, total)))
+    assert found.image.shape == volume.shape and np.isfinite(found.image.array).all()
+    assert found.evaluations == {"unet": 1, "gan": 1, "ddpm": 3}.get(name, found.evaluations)
+    assert told[-1][0] == told[-1][1] and 0 < found.level < 3
+    scaled = denoiser.denoise(volume.with_array(3 * volume.array)).image.array
+    np.testing.assert_allclose(scaled, 3 * found.image.array, rtol=1e-3, atol=3e-3 * volume.array.max())
+
+
+def test_an_identity_gives_the_input_back():
+    """The U-Net whose correction is zero: the full dose is the input, and so is every stage."""
+    model = TrainedModel(
+        "unet",
+        DenoiserNet(DenoiserConfig((8, 16), (1, 1), images=1)).eval(),
+        nominal_calibration(),
+        (0.03, 1.2),
+    )
+    volume = low_dose_volume()
+    found = InMemory(model, UNet(), CPU).restore(volume, noise=LEVEL)
+    inside = volume.array > 0.3 * volume.array.max()
+    np.testing.assert_allclose(found.image[inside], volume.array[inside], rtol=1e-4)
+    assert set(found.stages) == {"1/10", "1/4", "1/2"} and found.states == {}
+
+
+def test_samples_are_averaged_and_their_spread_told():
+    runner = InMemory(model_of("ddpm"), Ddpm(steps=3), CPU)
+    volume = low_dose_volume()
+    mean = runner.restore(volume, noise=LEVEL, samples=2, seed=4)
+    generators = [torch.Generator().manual_seed(4 * 1_000_003 + n) for n in range(2)]
+
+    class Seeded(Ddpm):
+        def stages(self, predict, u, level, dose, calibration, spacing_mm, generator=None):
+            return super().stages(predict, u, level, dose, calibration, spacing_mm, generators.pop(0))
+
+    seeded = InMemory(model_of("ddpm"), Seeded(steps=3), CPU)
+    one, other = (seeded.restore(volume, noise=LEVEL).image for _ in range(2))
+    scale = float(volume.array.max())
+    np.testing.assert_allclose(mean.image, (one + other) / 2, atol=1e-4 * scale)
+    assert mean.deviation is not None
+    np.testing.assert_allclose(mean.deviation, np.abs(one - other) / np.sqrt(2), atol=1e-4 * scale)
+    assert set(mean.states) <= {"1/10", "1/4", "1/2"} and mean.states
+
+
+def test_tiles_do_not_show_where_nothing_looks_over_space():
+    runner = InMemory(model_of("unet"), UNet(), CPU)
+    volume = low_dose_volume((64, 24, 24))
+    whole = runner.restore(volume, noise=LEVEL).image
+    tiled = runner.restore(volume, noise=LEVEL, tile=48).image
+    assert np.abs(tiled - whole).max() < 0.02 * np.abs(whole).max()
