@@ -161,9 +161,9 @@ def _geometry(header: Any, as_stored: Any, affine: NDArray[np.float64], path: Pa
     """
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise InputError("its affine is singular or not finite, so the voxel size is not known", path)
-    length = header.get_xyzt_units()[0]
-    if length in ("meter", "micron"):
-        raise InputError(f"its voxel size is told in {length}s; mm are needed", path)
+    length = {1: "meters", 3: "microns"}.get(int(header["xyzt_units"]) % 8)  # other codes: mm, or not told
+    if length is not None:
+        raise InputError(f"its voxel size is told in {length}; mm are needed", path)
     if int(header["sform_code"]) == 0 and not (np.abs(as_stored["pixdim"][1:4]) > 0).all():
         raise InputError("pixdim is zero or not finite, so the voxel size is not known", path)
     check_spacing(affine, path)
