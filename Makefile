@@ -34,7 +34,7 @@ format: .venv/installed
 
 # Figures of the shipped model, real and simulated: benchmarks/results/shipped.json and docs/benchmark.md.
 bench: .venv/installed
-	$(BIN)/python benchmarks/shipped.py --shared ../shared/data --work runs/bench
+	$(BIN)/python benchmarks/shipped.py --shared ../shared/data --work runs/bench --docs docs/benchmark.md
 
 # The simulator beside the real scanners: noise (an hour; goes on where it stopped), physics, speed.
 bench-simulation: .venv/installed

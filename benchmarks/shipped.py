@@ -122,6 +122,56 @@ def organ_masks(subject: Path) -> dict[str, Array]:
     return {name: mask for name, mask in masks.items() if mask.sum() * millilitres > 20}
 
 
+def figures(row: dict[str, object]) -> str:
+    """A subject's line of the table in the docs."""
+
+    def number(key: str) -> float:
+        value = row[key]
+        assert isinstance(value, float)
+        return value
+
+    cells = [str(row["subject"])]
+    for name in ("input", "gaussian", "map-diff", "oracle"):
+        part = number(f"nmae {name}") / number("nmae input")
+        cells.append(f"{number(f'psnr {name}'):.2f} / {part:.3f}" if f"psnr {name}" in row else "")
+    cells.append(f"{number('psnr map-diff') - number('psnr input'):+.2f}")
+    cells.append(f"{number('psnr map-diff') - number('psnr gaussian'):+.2f}")
+    cells.append(f"{number('total activity bias %'):+.2f}")
+    organs = [
+        f"{name} {number(f'{name} mean bias %'):+.1f}" for name in ORGANS if f"{name} mean bias %" in row
+    ]
+    cells.append(", ".join(organs))
+    lesions = row.get("lesion mean bias", {})
+    assert isinstance(lesions, dict)
+    cells.append(f"{np.mean(list(lesions.values())):+.1f} (n = {len(lesions)})" if lesions else "")
+    stages = []
+    for dose in ANCHORS:
+        key = f"stage {dose_label(dose)} nmae"
+        if key in row:
+            stages.append(f"{dose_label(dose)}: {number(key) / number(f'{key} of the input'):.2f}")
+    cells.append(", ".join(stages))
+    return "| " + " | ".join(cells) + " |"
+
+
+def write_docs(rows: dict[str, list[dict[str, object]]], path: Path) -> None:
+    """Put the tables between the marks in the docs."""
+    lines = []
+    for name, found in rows.items():
+        lines += [
+            f"### {name}",
+            "",
+            "| subject | input | best Gaussian | map-diff | oracle | gain, dB | over the Gaussian, dB "
+            "| total, % | organ means, % | lesion SUVmean, % | stages |",
+            "| --- " * 11 + "|",
+            *map(figures, found),
+            "",
+        ]
+    text = path.read_text()
+    start, end = "<!-- shipped: written by make bench -->\n", "<!-- /shipped -->"
+    before, after = text.split(start)[0], text.split(end)[1]
+    path.write_text(before + start + "\n" + "\n".join(lines) + end + after)
+
+
 def main() -> None:
     """Run everything that is not there yet, then write the JSON file."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -129,6 +179,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--model", default="map-diff")
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results/shipped.json"))
+    parser.add_argument("--docs", type=Path, help="page whose tables are written anew")
     arguments = parser.parse_args()
     denoiser = Denoiser.from_pretrained(arguments.model)
     rows: dict[str, list[dict[str, object]]] = {}
@@ -153,6 +204,8 @@ def main() -> None:
     content = {"mapdiff": __version__, "model_sha256": denoiser.hash, "input_dose": "1/20", "rows": rows}
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
     arguments.json.write_text(json.dumps(content, indent=1))
+    if arguments.docs is not None:
+        write_docs(rows, arguments.docs)
 
 
 def show(name: str, rows: list[dict[str, object]]) -> None:

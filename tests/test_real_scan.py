@@ -61,7 +61,7 @@ def test_noise_of_the_twentieth_is_that_of_a_real_one(scans: dict[Fraction, Volu
     assert 0.25 <= (low - full)[body].std() / full[body].mean() <= 0.45
 
 
-@pytest.mark.xfail(reason="not reached yet: 5.5 dB and 0.485 with the weights of 2026-11-22", strict=True)
+@pytest.mark.xfail(reason="not reached yet: see docs/benchmark.md, STS_001", strict=True)
 def test_gain_over_the_input(scans: dict[Fraction, Volume], restored: Restoration) -> None:
     reference, low, image = scans[FULL].array, scans[DOSE].array, restored.image.array
     assert psnr(image, reference).value - psnr(low, reference).value >= 7.0

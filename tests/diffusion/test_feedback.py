@@ -68,7 +68,7 @@ def test_a_perfect_estimate_hardly_changes_by_its_mean():
     width = kept_width(float(np.abs(u - z).mean() / z.mean()), float(np.prod(SPACING)))
     change = keep_activity(z, u, width, SPACING) - z
     # The noise of a mean over `width` is KEPT_NOISE of the signal.
-    assert 0.01 < np.abs(change).mean() / z.mean() < 0.035
+    assert 0.02 < np.abs(change).mean() / z.mean() < 0.06
 
 
 def test_noisier_inputs_keep_wider_means_within_limits():

@@ -2,7 +2,7 @@
 
 Two corrections, both local, so that any slab of a volume can be corrected by itself:
 
-- `keep_activity`: over a centimetre or two the input's own mean is known better than any network's guess, so
+- `keep_activity`: over a centimetre or so the input's own mean is known better than any network's guess, so
   the estimate is given that mean. Organ means and total activity then follow the counts.
 - `restore_structure`: where the residual, smoothed over a few millimetres, stands out of its own spread there
   is structure that the network took for noise (the rim of a hot bladder, say); that part is added again, with
@@ -23,9 +23,9 @@ Float = NDArray[np.float32]
 FWHM_TO_SIGMA = 1 / 2.3548
 #: The mean that is kept is taken over the width at which its own noise is this part of the signal: less than
 #: the error of an estimate, and so narrow that small organs count by themselves.
-KEPT_NOISE = 0.022
+KEPT_NOISE = 0.04
 #: Limits of that width, FWHM in mm, and of the factor that an estimate is corrected by.
-NARROWEST_MM, WIDEST_MM = 8.0, 45.0
+NARROWEST_MM, WIDEST_MM = 6.0, 45.0
 LARGEST_FACTOR = 1.25
 #: Width over which the residual is averaged to find structure, FWHM in mm: about the resolution of scans.
 STRUCTURE_MM = 6.0
