@@ -70,3 +70,11 @@ def test_a_volume_thinner_than_the_filter_has_noise_of_the_right_strength():
 def test_without_noise_nothing_is_added():
     drawn = source_of(np.zeros(SHAPE, np.float32)).draw(1.0, (0,))(0, SHAPE[2])
     assert np.isfinite(drawn).all() and np.abs(drawn).max() == 0
+
+
+def test_air_that_is_exactly_zero_beside_hot_noise_stays_finite() -> None:
+    rng = np.random.default_rng(0)
+    residual = np.zeros((60, 60, 40), np.float32)
+    residual[5:30, 5:30] = rng.standard_normal((25, 25, 40)) * np.exp(3 * rng.standard_normal((25, 25, 40)))
+    noise = ComplementNoise(lambda a, b: residual[:, :, a:b], residual.shape, (2.0, 2.0, 2.0))
+    assert np.isfinite(noise.draw(1.0, (0, 0))(0, 40)).all()

@@ -50,7 +50,8 @@ class ComplementNoise:
         for start, stop in slabs(k):
             low, high = max(start - half, 0), min(stop + half, k)
             power = uniform_filter(np.square(residual(low, high)), width, mode="nearest")
-            self._strength.write(start, np.sqrt(power[:, :, start - low : stop - low]))
+            # The filter's running sums leave a little below zero where all is zero, as in cut-off air.
+            self._strength.write(start, np.sqrt(np.maximum(power[:, :, start - low : stop - low], 0)))
 
     def draw(self, ratio: float, seed: Sequence[int]) -> Callable[[int, int], NDArray[np.float32]]:
         """One draw.
