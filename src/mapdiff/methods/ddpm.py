@@ -20,30 +20,21 @@ from mapdiff.diffusion.schedule import T, diffuse, respaced, schedule_named
 from mapdiff.diffusion.transform import invert, transform
 from mapdiff.errors import InputError
 from mapdiff.methods.base import Draws, Predict, Stage
-from mapdiff.methods.inputs import INPUTS, Inputs
-from mapdiff.methods.prediction import POSTERIOR, check_prediction, estimate_x_0
-from mapdiff.networks.denoiser import DenoiserConfig, DenoiserNet
+from mapdiff.methods.prediction import GaussianPath, estimate_x_0
 
 ANCESTRAL, DDIM = "ancestral", "ddim"
 
 
 @dataclass(frozen=True)
-class Ddpm:
+class Ddpm(GaussianPath):
     """The method's settings; sampler and steps may differ from one use of a trained network to the next.
 
     Attributes:
-        name: what `--method` calls it.
-        inputs: how training inputs are drawn.
-        schedule: a name in `diffusion.schedule.SCHEDULES`.
-        prediction: a name in `methods.prediction.PREDICTIONS`.
         sampler: "ancestral" or "ddim" (deterministic but for the first noise).
         steps: network evaluations of a sample.
     """
 
     name: str = "ddpm"
-    inputs: Inputs = INPUTS
-    schedule: str = "logarithmic"
-    prediction: str = POSTERIOR
     sampler: str = DDIM
     steps: int = 50
 
@@ -53,22 +44,9 @@ class Ddpm:
         Raises:
             InputError: one is unknown.
         """
-        schedule_named(self.schedule)
-        check_prediction(self.prediction)
+        super().__post_init__()
         if self.sampler not in (ANCESTRAL, DDIM):
             raise InputError(f"sampler '{self.sampler}' is unknown; there are {ANCESTRAL} and {DDIM}")
-
-    def build(self, channels: tuple[int, ...], blocks: tuple[int, ...]) -> DenoiserNet:
-        """An untrained denoiser, MAP-Diff's."""
-        return DenoiserNet(DenoiserConfig(channels, blocks))
-
-    def turns(self, net: nn.Module) -> dict[str, list[nn.Parameter]]:
-        """One turn trains all weights."""
-        return {"denoiser": list(net.parameters())}
-
-    def level_range(self, levels: Sequence[float]) -> tuple[float, float]:
-        """As MAP-Diff's."""
-        return self.inputs.level_range(levels)
 
     def draw(self, size: int, patch: int, generator: torch.Generator) -> Draws:
         """The input's draws; "t": (size,), timesteps from 1 to T; "noise": (size, 1, P, P, P), normal."""
@@ -90,25 +68,6 @@ class Ddpm:
         u = transform(start.u)
         x_hat, scale = estimate_x_0(net, self.prediction, x_t, u, abar, start.level, batch.spacing_mm)
         return {"loss": ((x_hat - x_0) / scale).square().mean()}
-
-    def predictor(self, net: nn.Module, level: float, spacing_mm: Sequence[float]) -> Predict:
-        """x_0-hat over a whole image at once, all on the transformed scale; the state's level is t."""
-        abar = schedule_named(self.schedule).abar
-        spacing = torch.tensor(spacing_mm, dtype=torch.float32)
-
-        def predict(state: Tensor, u: Tensor, t: float) -> Tensor:
-            x_hat, _ = estimate_x_0(
-                net,
-                self.prediction,
-                state[None, None],
-                u[None, None],
-                abar[[int(t)]].to(u.device),
-                torch.tensor([level], device=u.device),
-                spacing.to(u.device),
-            )
-            return x_hat[0, 0]
-
-        return predict
 
     def first_estimate(self, predict: Predict, u: Tensor, level: float, calibration: Calibration) -> Tensor:
         """The noise-free image as one evaluation at T sees it, linear: there the state tells nothing."""

@@ -29,8 +29,9 @@ from mapdiff.diffusion.complement import ComplementNoise
 from mapdiff.diffusion.transform import invert, transform
 from mapdiff.dose import ANCHORS, dose_label
 from mapdiff.methods.base import Draws, Predict, Stage, Step
-from mapdiff.methods.inputs import COLUMN, INPUTS, Input, Inputs
-from mapdiff.networks.denoiser import DenoiserConfig, DenoiserNet, condition_of
+from mapdiff.methods.inputs import COLUMN, Input
+from mapdiff.methods.single_denoiser import SingleDenoiser
+from mapdiff.networks.denoiser import condition_of
 
 
 def estimate(
@@ -46,33 +47,19 @@ def estimate(
 
 
 @dataclass(frozen=True)
-class MapDiff:
+class MapDiff(SingleDenoiser):
     """The method's settings.
 
     Attributes:
         anchor_weight: lambda, of the anchor loss in the total.
         own_stages: part of the training steps whose state is an own earlier stage, not the input.
         chained: whether the deterministic path shows the network the stage before, or the input each time.
-        inputs: how training inputs are drawn.
     """
 
     name: str = "map-diff"
     anchor_weight: float = 0.1
     own_stages: float = 0.3
     chained: bool = False
-    inputs: Inputs = INPUTS
-
-    def build(self, channels: tuple[int, ...], blocks: tuple[int, ...]) -> DenoiserNet:
-        """An untrained denoiser."""
-        return DenoiserNet(DenoiserConfig(channels, blocks))
-
-    def turns(self, net: nn.Module) -> dict[str, list[nn.Parameter]]:
-        """One turn trains all weights."""
-        return {"denoiser": list(net.parameters())}
-
-    def level_range(self, levels: Sequence[float]) -> tuple[float, float]:
-        """From the highest input dose of the quietest subject to the lowest dose of the noisiest."""
-        return self.inputs.level_range(levels)
 
     def predictor(self, net: nn.Module, level: float, spacing_mm: Sequence[float]) -> Predict:
         """The network over a whole image at once."""

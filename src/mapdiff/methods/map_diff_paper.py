@@ -31,23 +31,17 @@ from mapdiff.diffusion.samplers import ddim
 from mapdiff.diffusion.schedule import Schedule, T, diffuse, respaced, schedule_named
 from mapdiff.diffusion.transform import invert, transform
 from mapdiff.methods.base import Draws, Predict, Stage
-from mapdiff.methods.ddpm import Ddpm
-from mapdiff.methods.inputs import COLUMN, INPUTS, Input, Inputs
-from mapdiff.methods.prediction import POSTERIOR, check_prediction, estimate_x_0
-from mapdiff.networks.denoiser import DenoiserConfig, DenoiserNet
+from mapdiff.methods.inputs import COLUMN, Input
+from mapdiff.methods.prediction import GaussianPath, estimate_x_0
 
 DIFFUSED, INPUT, OWN = 0, 1, 2
 
 
 @dataclass(frozen=True)
-class MapDiffPaper:
+class MapDiffPaper(GaussianPath):
     """The method's settings; the last four are for ablations.
 
     Attributes:
-        name: what `--method` calls it.
-        inputs: how training inputs are drawn.
-        schedule: a name in `diffusion.schedule.SCHEDULES`.
-        prediction: a name in `methods.prediction.PREDICTIONS`.
         kinds: probabilities of a training step whose state is the diffused x_0, u at t_ULD, an own state.
         anchor_weight: lambda, of the anchor loss in the total; 0 is no anchors.
         timestep_weighted: w_d(t) is a kernel round t_d; else every anchor counts at every timestep alike.
@@ -57,36 +51,12 @@ class MapDiffPaper:
     """
 
     name: str = "map-diff-paper"
-    inputs: Inputs = INPUTS
-    schedule: str = "logarithmic"
-    prediction: str = POSTERIOR
     kinds: tuple[float, float, float] = (0.3, 0.4, 0.3)
     anchor_weight: float = 0.1
     timestep_weighted: bool = True
     calibrated: bool = True
     start_from_noise: bool = False
     between: int = 0
-
-    def __post_init__(self) -> None:
-        """Check the names.
-
-        Raises:
-            InputError: one is unknown.
-        """
-        schedule_named(self.schedule)
-        check_prediction(self.prediction)
-
-    def build(self, channels: tuple[int, ...], blocks: tuple[int, ...]) -> DenoiserNet:
-        """An untrained denoiser."""
-        return DenoiserNet(DenoiserConfig(channels, blocks))
-
-    def turns(self, net: nn.Module) -> dict[str, list[nn.Parameter]]:
-        """One turn trains all weights."""
-        return {"denoiser": list(net.parameters())}
-
-    def level_range(self, levels: Sequence[float]) -> tuple[float, float]:
-        """As the dose path's."""
-        return self.inputs.level_range(levels)
 
     def draw(self, size: int, patch: int, generator: torch.Generator) -> Draws:
         """The input's draws, and those of the state.
@@ -190,10 +160,6 @@ class MapDiffPaper:
             starts = [time_of_level(calibration, schedule, float(v)) for v in level]
             times = [evenly_spaced(calibration, schedule, t_u) for t_u in starts]
         return {label: torch.tensor([float(t[label]) for t in times]).to(level) for label in times[0]}
-
-    def predictor(self, net: nn.Module, level: float, spacing_mm: Sequence[float]) -> Predict:
-        """As `Ddpm.predictor`."""
-        return Ddpm(schedule=self.schedule, prediction=self.prediction).predictor(net, level, spacing_mm)
 
     def first_estimate(self, predict: Predict, u: Tensor, level: float, calibration: Calibration) -> Tensor:
         """The noise-free image as the first evaluation of the path sees it, linear."""

@@ -16,37 +16,18 @@ from mapdiff.cohort.patches import Batch
 from mapdiff.diffusion.anchor_loss import error_weight, level_weight, weighted_square
 from mapdiff.diffusion.calibration import Calibration
 from mapdiff.methods.base import Draws, Predict, Stage
-from mapdiff.methods.inputs import INPUTS, Input, Inputs
+from mapdiff.methods.inputs import Input
 from mapdiff.methods.map_diff import MapDiff, estimate
+from mapdiff.methods.single_denoiser import SingleDenoiser
 
 
 @dataclass(frozen=True)
-class OneShot:
-    """Base of the regression rivals; `build` is theirs.
-
-    Attributes:
-        name: what `--method` calls it.
-        inputs: how training inputs are drawn.
-    """
-
-    name: str = ""
-    inputs: Inputs = INPUTS
-
-    def build(self, channels: tuple[int, ...], blocks: tuple[int, ...]) -> nn.Module:
-        """An untrained network."""
-        raise NotImplementedError
-
-    def turns(self, net: nn.Module) -> dict[str, list[nn.Parameter]]:
-        """One turn trains all weights."""
-        return {"denoiser": list(net.parameters())}
+class OneShot(SingleDenoiser):
+    """Base of the regression rivals; `build` is theirs."""
 
     def draw(self, size: int, patch: int, generator: torch.Generator) -> Draws:
         """The random part of a step: the input."""
         return self.inputs.draw(size, generator)
-
-    def level_range(self, levels: Sequence[float]) -> tuple[float, float]:
-        """As MAP-Diff's."""
-        return self.inputs.level_range(levels)
 
     def loss(
         self, net: nn.Module, batch: Batch, calibration: Calibration, draws: Draws, turn: str = "denoiser"

@@ -1,0 +1,34 @@
+"""What methods that train one denoiser on the shared inputs have in common."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from mapdiff.methods.inputs import INPUTS, Inputs
+from mapdiff.networks.denoiser import DenoiserConfig, DenoiserNet
+
+
+@dataclass(frozen=True)
+class SingleDenoiser:
+    """Base of such methods: MAP-Diff's network unless they build another, and one turn.
+
+    Attributes:
+        name: what `--method` calls it.
+        inputs: how training inputs are drawn.
+    """
+
+    name: str = ""
+    inputs: Inputs = INPUTS
+
+    def build(self, channels: tuple[int, ...], blocks: tuple[int, ...]) -> nn.Module:
+        """An untrained denoiser."""
+        return DenoiserNet(DenoiserConfig(channels, blocks))
+
+    def turns(self, net: nn.Module) -> dict[str, list[nn.Parameter]]:
+        """One turn trains all weights."""
+        return {"denoiser": list(net.parameters())}
+
+    def level_range(self, levels: Sequence[float]) -> tuple[float, float]:
+        """From the highest input dose of the quietest subject to the lowest dose of the noisiest."""
+        return self.inputs.level_range(levels)
