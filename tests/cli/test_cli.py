@@ -13,24 +13,6 @@ from synthetic import low_dose_volume
 
 
 @pytest.fixture
-def call(monkeypatch, capsys):
-    """`call(word, ...)` runs the command in this process: exit code, stdout, stderr."""
-
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["mapdiff", *map(str, words)])
-        monkeypatch.setenv("COLUMNS", "200")
-        code = 0
-        try:
-            cli_main.run()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
-
-
-@pytest.fixture
 def scan(tmp_path) -> Path:
     path = tmp_path / "scan.nii.gz"
     mapdiff.write(low_dose_volume(), path)

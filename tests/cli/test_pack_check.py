@@ -1,30 +1,13 @@
 """`mapdiff pack` and `mapdiff check`: what they print and how they exit."""
 
 import shutil
-import sys
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
-from mapdiff.cli import main as cli_main
 from mapdiff.cohort.layout import dose_path
 from mapdiff.cohort.store import store_subjects
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["mapdiff", *map(str, words)])
-        code = 0
-        try:
-            cli_main.run()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture

@@ -6,9 +6,7 @@ from fractions import Fraction
 import pytest
 import torch
 
-from mapdiff.cohort.patches import Batch
 from mapdiff.diffusion.transform import transform
-from mapdiff.dose import DOSES
 from mapdiff.methods.base import part_of
 from mapdiff.methods.map_diff import MapDiff, estimate
 from synthetic import FULL_LEVEL, nested_scans, nominal_calibration, random_net, smooth_body
@@ -16,23 +14,6 @@ from synthetic import FULL_LEVEL, nested_scans, nominal_calibration, random_net,
 SHAPE = (16, 16, 16)
 CALIBRATION = nominal_calibration()
 METHOD = MapDiff()
-
-
-@pytest.fixture(scope="module")
-def batch():
-    targets, scans = [], []
-    for seed in range(2):
-        z = smooth_body(SHAPE, seed)
-        targets.append(torch.from_numpy(z)[None])
-        scans.append(torch.stack([torch.from_numpy(y) for y in nested_scans(z, seed=seed).values()]))
-    return Batch(
-        scans=torch.stack(scans),
-        target=torch.stack(targets),
-        doses=torch.tensor([float(d) for d in DOSES]),
-        present=torch.ones(2, len(DOSES), dtype=torch.bool),
-        level=torch.full((2,), FULL_LEVEL),
-        spacing_mm=torch.full((2, 3), 4.0),
-    )
 
 
 def loss_of(net, batch, seed, method=METHOD) -> dict[str, torch.Tensor]:

@@ -3,11 +3,9 @@
 import pytest
 import torch
 
-from mapdiff.cohort.patches import Batch
 from mapdiff.diffusion.gaussian_calibration import anchor_times, sigma_of_level
 from mapdiff.diffusion.schedule import T, diffuse, schedule_named
 from mapdiff.diffusion.transform import invert, transform
-from mapdiff.dose import DOSES
 from mapdiff.errors import InputError
 from mapdiff.methods.base import part_of
 from mapdiff.methods.ddpm import Ddpm
@@ -15,30 +13,13 @@ from mapdiff.methods.map_diff_paper import DIFFUSED, INPUT, OWN, MapDiffPaper
 from mapdiff.methods.prediction import PREDICTIONS, estimate_x_0
 from mapdiff.methods.registry import METHODS, method_named
 from mapdiff.networks.gan import DISCRIMINATOR, GENERATOR
-from synthetic import FULL_LEVEL, nested_scans, nominal_calibration, random_net, smooth_body
+from synthetic import FULL_LEVEL, nominal_calibration, random_net, smooth_body
 
 SHAPE = (16, 16, 16)
 CALIBRATION = nominal_calibration()
 SPACING = (4.0, 4.0, 4.0)
 #: SwinUNETR takes 64^3 voxels at least and a minute of a slow core: it has a test of its own.
 QUICK = [name for name in METHODS if name != "swin-unetr"]
-
-
-@pytest.fixture(scope="module")
-def batch():
-    targets, scans = [], []
-    for seed in range(2):
-        z = smooth_body(SHAPE, seed)
-        targets.append(torch.from_numpy(z)[None])
-        scans.append(torch.stack([torch.from_numpy(y) for y in nested_scans(z, seed=seed).values()]))
-    return Batch(
-        scans=torch.stack(scans),
-        target=torch.stack(targets),
-        doses=torch.tensor([float(d) for d in DOSES]),
-        present=torch.ones(2, len(DOSES), dtype=torch.bool),
-        level=torch.full((2,), FULL_LEVEL),
-        spacing_mm=torch.full((2, 3), 4.0),
-    )
 
 
 def built(name):
