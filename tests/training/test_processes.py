@@ -24,11 +24,12 @@ from mapdiff.training.config import Resources
 from mapdiff.training.loop import train
 from runs import TINY
 
-store, run, accumulate = sys.argv[1:]
-resources = Resources(
-    device="cpu", precision="float32", workers=0, checkpoint_every=10, accumulate=int(accumulate)
-)
-train([Path(store)], Path(run), replace(TINY, steps=20, batch=4), resources)
+if __name__ == "__main__":  # the processes that pack a cohort import this file again
+    store, run, accumulate = sys.argv[1:]
+    resources = Resources(
+        device="cpu", precision="float32", workers=0, checkpoint_every=10, accumulate=int(accumulate)
+    )
+    train([Path(store)], Path(run), replace(TINY, steps=20, batch=4), resources)
 """
 
 

@@ -40,6 +40,9 @@ def train(
 ) -> Path:
     """Train, or go on with a run that was stopped; everything random follows from the seed and the step.
 
+    A script that calls it does so below `if __name__ == "__main__":`, since the processes that pack cohort
+    folders import the script again.
+
     Args:
         cohorts: cohort folders or stores.
         run: the run's folder: model, best model, state, log, picture.
