@@ -10,7 +10,7 @@ from mapdiff.methods.map_diff import estimate
 from synthetic import random_net, smooth_body
 
 SHAPES = [(48, 48, 48), (96, 64, 32), (200, 136, 64), (56, 48, 320), (97, 113, 61), (152, 152, 159)]
-EDGES = [(48, 48, 48), (64, 96, 56), (208, 208, 104)]
+EDGES = [(48, 48, 48), (64, 96, 56), (208, 208, 96)]
 
 
 def body_of(shape, seed=0):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mapdiff.simulate.projector import FWHM_TO_SIGMA, Projector, gaussian_blur
+from mapdiff.simulate.projector import FWHM_TO_SIGMA, MergedPixels, Projector, gaussian_blur
 
 
 def projector_of(spacing=(4.0, 3.0, 5.0), shape=(17, 20), angles=24, subsets=4, bin_mm=3.5) -> Projector:
@@ -87,3 +87,19 @@ def test_flatten_and_unflatten_are_inverse_on_the_support():
 def test_blur_of_nothing_is_nothing():
     array = np.random.default_rng(3).random((5, 6), np.float32)
     assert gaussian_blur(array, 0.0, 1.0, 0) is array
+
+
+def test_merged_pixels_project_as_the_pixels_they_spread_to():
+    rng = np.random.default_rng(2)
+    p = projector_of()
+    merged = MergedPixels(p, 3)
+    squares = merged.mean(rng.random((int(p.support.sum()), 4), np.float32))
+    assert len(squares) < p.support.sum() / 6
+    spread = merged.spread(squares)
+    np.testing.assert_allclose(merged.mean(spread), squares, rtol=1e-5)
+    for subset in range(p.subsets):
+        forward = merged.forward(squares, subset, 5.0)
+        np.testing.assert_allclose(forward, p.forward(spread, subset, 5.0), rtol=1e-4, atol=1e-6)
+        views = rng.random(forward.shape, np.float32)
+        one = np.vdot(forward.astype(float), views)
+        assert one == pytest.approx(np.vdot(squares.astype(float), merged.back(views, subset, 5.0)), rel=1e-5)

@@ -22,6 +22,8 @@ LESION_SHARE = 0.2
 #: Part of the patches that are centred on the hottest of the body (bladder, heart, brain, kidneys), whose
 #: few voxels hold most of a scan's squared error.
 HOT_SHARE = 0.15
+#: A subject with less noise at full dose is drawn less often: even its lowest dose has little to teach.
+QUIET = 0.02
 #: Subjects whose places are kept in memory by each process: some 0.5 MB each at native size.
 CACHED_SUBJECTS = 128
 #: Batches that each worker makes ahead.
@@ -100,6 +102,7 @@ class PatchSampler:
         self.doses = tuple(sorted({d for subject in subjects for d in subject.doses}, reverse=True))
         # Patches are drawn in proportion to the body's voxels, tempered so that no grid dominates.
         weight = np.sqrt([float(subject.facts.body_voxels) for subject in subjects])
+        weight *= np.minimum(1.0, np.asarray(levels) / QUIET)
         self._weight = weight / weight.sum()
 
     def places(self, step: int) -> list[Place]:

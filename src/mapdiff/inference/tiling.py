@@ -19,8 +19,9 @@ from torch import Tensor
 from mapdiff.body import BlockMask
 
 #: Largest edges of a tile in voxels along i, j, k, and how far neighbours overlap; multiples of the network's
-#: pooling. Few slices, so that few are held at once; wide in the plane, where a body often fits one or two.
-EDGES = (208, 208, 104)
+#: pooling. Few slices, so that few are held at once and short scans need hardly less memory than long ones;
+#: wide in the plane, where a body often fits one or two.
+EDGES = (208, 208, 96)
 OVERLAP = 32
 #: Voxels at a tile's inner faces that are computed but not used.
 MARGIN = 10

@@ -27,44 +27,50 @@ class Input:
 class Inputs:
     """How inputs are drawn.
 
+    A patch is given a noise level to have, and of its subject's doses below full the one is taken that comes
+    nearest to it: cohorts of quiet and of noisy scanners then teach the same levels.
+
     Attributes:
         noise_scale: range of the factor that the noise of training scans is multiplied by.
-        doses: dose fractions that the input is drawn from, with their probabilities.
+        level: median of the wanted noise levels (NMAE inside the body against the noise-free image); that of
+            a Quadra scan at 1/20 is 0.15 to 0.3, by the voxel size.
+        spread: standard deviation of their logarithm.
     """
 
     noise_scale: tuple[float, float] = (0.6, 1.7)
-    doses: tuple[tuple[float, float], ...] = (
-        (1 / 2, 0.05),
-        (1 / 4, 0.10),
-        (1 / 10, 0.20),
-        (1 / 20, 0.35),
-        (1 / 50, 0.20),
-        (1 / 100, 0.10),
-    )
+    level: float = 0.25
+    spread: float = 0.85
 
     def draw(self, size: int, generator: torch.Generator) -> Draws:
-        """ "dose": (size,), wanted dose fraction of the input; "scale": (size,), the factor of its noise."""
-        chances = torch.tensor([chance for _, chance in self.doses])
-        drawn = torch.multinomial(chances, size, replacement=True, generator=generator)
-        dose = torch.tensor([dose for dose, _ in self.doses])[drawn]
+        """ "level": (size,), wanted noise level of the input; "scale": (size,), the factor of its noise."""
+        level = self.level * torch.exp(self.spread * torch.randn(size, generator=generator))
         low, high = (math.log(limit) for limit in self.noise_scale)
         scale = torch.exp(low + (high - low) * torch.rand(size, generator=generator))
-        return {"dose": dose, "scale": scale}
+        return {"level": level, "scale": scale}
 
     def of(self, batch: Batch, draws: Draws) -> Input:
-        """The input of each patch: the nearest dose to the wanted that its subject has, its noise scaled."""
-        distance = (batch.doses[None] - draws["dose"][:, None]).abs()
-        index = distance.masked_fill(~batch.present, float("inf")).argmin(dim=1)
-        dose = batch.doses[index]
-        y = batch.scans[torch.arange(len(batch), device=index.device), index][:, None]
+        """The input of each patch: the dose of its subject nearest to the wanted level, its noise scaled."""
+        levels = (batch.level * draws["scale"])[:, None] / batch.doses[None].sqrt()
+        distance = (levels / draws["level"][:, None]).log().abs()
+        lower = batch.present & (batch.doses < 1)[None]
+        index = distance.masked_fill(~lower, float("inf")).argmin(dim=1)
+        patches = torch.arange(len(batch), device=index.device)
+        y = batch.scans[patches, index][:, None]
         u = batch.target + draws["scale"][COLUMN] * (y - batch.target)
-        return Input(u, batch.level * draws["scale"] / dose.sqrt(), dose)
+        return Input(u, levels[patches, index], batch.doses[index])
 
     def level_range(self, levels: Sequence[float]) -> tuple[float, float]:
-        """From the highest input dose of the quietest subject to the lowest dose of the noisiest."""
-        doses = [dose for dose, _ in self.doses]
+        """The levels trained on: two standard deviations about the median, as far as the subjects reach.
+
+        Args:
+            levels: of each subject, at full dose; 1/2 and 1/100 are taken for its highest and lowest input.
+        """
         low, high = self.noise_scale
-        return min(levels) * low / max(doses) ** 0.5, max(levels) * high / min(doses) ** 0.5
+        reach = math.exp(2 * self.spread)
+        return (
+            max(self.level / reach, min(levels) * low * 2**0.5),
+            min(self.level * reach, max(levels) * high * 10),
+        )
 
 
 INPUTS = Inputs()

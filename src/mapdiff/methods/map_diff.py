@@ -58,7 +58,7 @@ class MapDiff(SingleDenoiser):
 
     name: str = "map-diff"
     anchor_weight: float = 0.1
-    own_stages: float = 0.3
+    own_stages: float = 0.15
     chained: bool = False
 
     def predictor(self, net: nn.Module, level: float, spacing_mm: Sequence[float]) -> Predict:
@@ -74,7 +74,7 @@ class MapDiff(SingleDenoiser):
         """The random part of a step.
 
         Returns:
-            "dose": (size,), wanted dose fraction of the input; "scale": (size,), the factor of its noise;
+            "level": (size,), wanted noise level of the input; "scale": (size,), the factor of its noise;
             "rise": (size, n), how far each of the n own stages before the state steps, from 0 (not at all) to
             1 (half the dose); n is 0, 1 or 2.
         """

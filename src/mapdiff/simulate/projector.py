@@ -115,16 +115,22 @@ class Projector:
 
     def forward(self, image: Float, subset: int, fwhm_mm: float) -> Float:
         """Project `image` (pixels of the support, slices) to (angles/subsets, bins, slices)."""
+        return self._project(self._matrices[subset], image, fwhm_mm)
+
+    def _project(self, matrix: scipy.sparse.csr_array, image: Float, fwhm_mm: float) -> Float:
         # The transpose of a CSR matrix is a CSC one: reads the image once, in order, and adds to few rays.
-        rays = gaussian_blur(self._matrices[subset].T @ image, fwhm_mm, self.spacing_mm[2], axis=1)
+        rays = gaussian_blur(matrix.T @ image, fwhm_mm, self.spacing_mm[2], axis=1)
         views: Float = rays.reshape(self.angles // self.subsets, self.bins, -1)
         return gaussian_blur(views, fwhm_mm, self.bin_mm, axis=1)
 
     def back(self, views: Float, subset: int, fwhm_mm: float) -> Float:
         """The adjoint of `forward`: (angles/subsets, bins, slices) to (pixels of the support, slices)."""
+        return self._back_project(self._matrices[subset], views, fwhm_mm)
+
+    def _back_project(self, matrix: scipy.sparse.csr_array, views: Float, fwhm_mm: float) -> Float:
         blurred = gaussian_blur(views, fwhm_mm, self.bin_mm, axis=1)
         rays = gaussian_blur(blurred.reshape(-1, views.shape[2]), fwhm_mm, self.spacing_mm[2], axis=1)
-        image: Float = self._matrices[subset] @ rays
+        image: Float = matrix @ rays
         return image
 
     def flatten(self, volume: Float) -> Float:
@@ -136,3 +142,36 @@ class Projector:
         volume = np.zeros((*self.support.shape, image.shape[1]), np.float32)
         volume[self.support] = image
         return volume
+
+
+class MergedPixels:
+    """The same projection of squares of pixels that all have one value; fewer numbers, the same rays."""
+
+    def __init__(self, projector: Projector, factor: int) -> None:
+        """Merge `factor` x `factor` pixels of the projector's support."""
+        self._projector = projector
+        i, j = np.nonzero(projector.support)
+        keys = (i // factor) * projector.support.shape[1] + j // factor
+        _, self._square = np.unique(keys, return_inverse=True)
+        ones = np.ones(keys.size, np.float32)
+        merge = scipy.sparse.csr_array((ones, (self._square, np.arange(keys.size))))
+        self._pixels = merge.sum(axis=1, dtype=np.float32)[:, None]
+        self._merge = merge
+        self._matrices = [merge @ matrix for matrix in projector._matrices]
+
+    def forward(self, image: Float, subset: int, fwhm_mm: float) -> Float:
+        """Project `image` (squares, slices) to (angles/subsets, bins, slices)."""
+        return self._projector._project(self._matrices[subset], image, fwhm_mm)
+
+    def back(self, views: Float, subset: int, fwhm_mm: float) -> Float:
+        """The adjoint of `forward`."""
+        return self._projector._back_project(self._matrices[subset], views, fwhm_mm)
+
+    def mean(self, image: Float) -> Float:
+        """The mean of each square of an image (pixels, slices): (squares, slices)."""
+        means: Float = (self._merge @ image) / self._pixels
+        return means
+
+    def spread(self, image: Float) -> Float:
+        """An image (squares, slices) on the pixels: (pixels, slices)."""
+        return image[self._square]
