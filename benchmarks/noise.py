@@ -99,7 +99,7 @@ def measure(scanner: Scanner, body: Body, top_mm: float, seed: list[int]) -> dic
     full = scan.doses[FULL]
     found: dict[str, object] = {
         "voxels": int(core.sum()),
-        "full": float(full[:, :, kept][core].sum(dtype=np.float64)),
+        "activity": float(full[:, :, kept][core].sum(dtype=np.float64)),
     }
     for dose in RECONS.values():
         image = scan.doses[dose]
@@ -133,7 +133,7 @@ def scan_person(
         parts.append(json.loads(path.read_text()))
     result: dict[str, object] = {"person": asdict(subject)}
     voxels = sum(part["voxels"] for part in parts)
-    mean = sum(part["full"] for part in parts) / voxels
+    mean = sum(part["activity"] for part in parts) / voxels
     for recon, dose in RECONS.items():
         label = dose_label(dose)
         keys = ("inside", "outside", "bright")

@@ -126,7 +126,8 @@ def _shortest(call: Callable[[], object], device: torch.device, at_least: float 
 def synthetic_scan(slices: int, plane: int = PLANE, seed: int = 0) -> tuple[Volume, int]:
     """A body of one cross-section along all slices, with organs and noise, and how many voxels it has.
 
-    It has the size and the noise of a scan at 1/20, not its looks; time depends on nothing else.
+    It has the size of a scan and so much noise that all stages are made, not its looks; time depends on
+    nothing else.
     """
     place = (np.arange(plane, dtype=np.float32) - plane / 2 + 0.5) * SPACING_MM * PLANE / plane
     x, y = place[:, None], place[None]
@@ -140,7 +141,7 @@ def synthetic_scan(slices: int, plane: int = PLANE, seed: int = 0) -> tuple[Volu
         noise: Array = rng.standard_normal((plane, plane, stop - start), np.float32)
         noise = (noise[:-1, :-1] + noise[1:, :-1] + noise[:-1, 1:] + noise[1:, 1:]) / 2
         noise = np.pad(noise, ((0, 1), (0, 1), (0, 0)), mode="edge")
-        scan = mean + np.float32(0.35) * np.sqrt(mean) * noise
+        scan = mean + np.float32(0.8) * np.sqrt(mean) * noise
         scratch.write(start, (4000 * scan.clip(min=0)).astype(np.float32))
     affine = np.diag([SPACING_MM * PLANE / plane, SPACING_MM * PLANE / plane, SPACING_MM, 1.0])
     return Volume(scratch.array(), affine, "Bq/mL"), int(inside.sum()) * slices
