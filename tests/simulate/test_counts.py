@@ -1,5 +1,6 @@
 """Counts are Poisson, and lower doses are exact thinnings of higher ones."""
 
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 
@@ -84,10 +85,22 @@ def test_counts_follow_sensitivity_and_time(scanned):
     activity = np.zeros((20, 20, 9), np.float32)
     activity[8:12, 8:12, 4] = 1000
     projector = Projector(np.ones((20, 20), bool), (4.0, 4.0, 5.0), 16, 2, 4.0)
-    found = expect(projector, QUADRA, activity, np.zeros_like(activity), 100.0)
+    scanner = replace(QUADRA, tof_reference_mm=0.0)
+    found = expect(projector, scanner, activity, np.zeros_like(activity), 100.0)
     becquerel = 16 * 1000 * 0.08
     per_bq = QUADRA.sensitivity_cps_per_bq * QUADRA.effective_gain * 100
     assert flat(found.trues).sum() == pytest.approx(becquerel * per_bq, rel=2e-3)
+
+
+def test_time_of_flight_gains_in_proportion_to_the_diameter():
+    i, j = np.ogrid[-40:41, -40:41]
+    mu = np.stack([np.where(i**2 + j**2 < radius**2, np.float32(0.0096), 0) for radius in (15, 30)], axis=2)
+    projector = Projector(np.ones((81, 81), bool), (4.0, 4.0, 5.0), 16, 2, 4.0)
+    found = expect(projector, QUADRA, np.zeros_like(mu), mu, 100.0)
+    assert found.gain[1] / found.gain[0] == pytest.approx(2, rel=0.01)
+    assert found.slices(slice(1, 2)).gain == found.gain[1:]
+    with_none = expect(projector, replace(QUADRA, tof_reference_mm=0.0), np.zeros_like(mu), mu, 100.0)
+    assert found.gain[1] / with_none.gain[1] == pytest.approx(240 / QUADRA.tof_reference_mm, rel=0.01)
 
 
 def test_the_seed_decides(scanned):

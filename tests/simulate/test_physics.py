@@ -28,7 +28,8 @@ def test_noise_is_correlated_over_the_resolution_and_not_white(name):
         correlation = autocorrelation(images[LOW], inner, axis, 6)
         assert correlation[1] > 0.3, axis  # of white noise it is 0
         width = width_mm(correlation, 1.65)
-        assert 0.7 * QUADRA.resolution_mm < width < 2.5 * QUADRA.resolution_mm, axis
+        resolution = PRESETS[name].resolution_mm
+        assert 0.7 * resolution < width < 2.5 * resolution, axis
 
 
 @pytest.mark.slow

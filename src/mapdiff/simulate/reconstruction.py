@@ -88,7 +88,7 @@ class Reconstruction:
     ) -> None:
         """Update an image in place, so many times over all subsets."""
         psf_mm, subsets = self.scanner.psf_mm, len(counts)
-        gain = np.float32(self.expectation.gain * dose)
+        gain = self.expectation.gain * np.float32(dose)
         for _ in range(iterations):
             for subset in subset_order(subsets):
                 attenuation = self.expectation.attenuation[subset]

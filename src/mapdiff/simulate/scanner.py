@@ -3,8 +3,9 @@
 The model is a slice-by-slice (2D) one of a 3D time-of-flight scanner. `sensitivity_cps_per_bq` is the whole
 system's, so that the counts of a slice are those that the 3D acquisition collects from it. What the model
 leaves out (time of flight's gain in statistics, dead time, detector gaps, the limits that reconstructions set
-to oblique rays) is in one figure per scanner, `effective_gain`: it is fitted, so that the noise of the images
-is that of the real scanner (the noise figures of 1,371 acquisitions, KUL-recon-lab/2025_ud_pet_kul).
+to oblique rays) is in one figure per scanner, `effective_gain`, which grows with the body's width as the gain
+of time of flight does. It is fitted, so that the noise of the images is that of the real scanner (the noise
+figures of 1,371 acquisitions, KUL-recon-lab/2025_ud_pet_kul).
 """
 
 from dataclasses import dataclass, replace
@@ -34,6 +35,8 @@ class Scanner:
         subsets: OSEM subsets.
         psf_mm: FWHM of the resolution model inside the reconstruction; 0 is none.
         filter_mm: FWHM of the Gaussian filter after reconstruction; 0 is none.
+        tof_reference_mm: diameter of the body at which `effective_gain` holds; it grows in proportion to the
+            diameter, as the gain of time of flight does. 0: it is the same everywhere.
         coarse_iterations: OSEM iterations on squares of pixels before those on the pixels. Time of flight
             brings broad regions to their level within the iterations that clinics run; without it they would
             not get there, so the presets that stand for such scanners start from there.
@@ -54,6 +57,7 @@ class Scanner:
     subsets: int
     psf_mm: float
     filter_mm: float
+    tof_reference_mm: float = 0.0
     coarse_iterations: int = 0
 
     @property
@@ -71,7 +75,7 @@ QUADRA = Scanner(
     spacing_mm=(1.65, 1.65, 1.65),
     matrix=(440, 440, 644),
     sensitivity_cps_per_bq=0.0834,
-    effective_gain=3.6,
+    effective_gain=5.0,
     resolution_mm=3.6,
     scatter_fraction=0.36,
     randoms_ratio=0.6,
@@ -80,6 +84,7 @@ QUADRA = Scanner(
     subsets=20,
     psf_mm=3.6,
     filter_mm=0.0,
+    tof_reference_mm=250.0,
     coarse_iterations=6,
 )
 
@@ -92,7 +97,7 @@ UEXPLORER = Scanner(
     spacing_mm=(1.6667, 1.6667, 2.886),
     matrix=(360, 360, 673),
     sensitivity_cps_per_bq=0.174,
-    effective_gain=0.54,
+    effective_gain=0.74,
     resolution_mm=3.2,
     scatter_fraction=0.36,
     randoms_ratio=0.9,
@@ -101,6 +106,7 @@ UEXPLORER = Scanner(
     subsets=20,
     psf_mm=3.2,
     filter_mm=1.5,
+    tof_reference_mm=250.0,
     coarse_iterations=6,
 )
 
@@ -140,6 +146,8 @@ def draw_scanner(rng: np.random.Generator) -> Scanner:
         name=VARIED,
         manufacturer="",
         model="",
+        effective_gain=3.6,
+        tof_reference_mm=0.0,
         coarse_iterations=0,
         resolution_mm=float(resolution),
         scatter_fraction=float(rng.uniform(0.3, 0.42)),
@@ -151,12 +159,12 @@ def draw_scanner(rng: np.random.Generator) -> Scanner:
     )
     low, high = VARIED_NOISE
     noise = low * (high / low) ** rng.random()
-    counts = (_noise_at_quadra_counts(drawn) / noise) ** (1 / 0.53)
+    counts = (_noise_at_quadra_sensitivity(drawn) / noise) ** (1 / 0.53)
     return replace(drawn, sensitivity_cps_per_bq=QUADRA.sensitivity_cps_per_bq * float(counts))
 
 
-def _noise_at_quadra_counts(scanner: Scanner) -> float:
-    """Noise at 1/20 with the Quadra's counts, roughly.
+def _noise_at_quadra_sensitivity(scanner: Scanner) -> float:
+    """Noise at 1/20 with the Quadra's sensitivity and a gain of 3.6, roughly.
 
     A fit of log noise to 107 scans of drawn scanners at 1.6 to 5.5 mm, whose residual has a deviation
     of 0.36: body, activity and voxel size are left out. Noise fell as the counts to the power 0.53.
