@@ -331,7 +331,8 @@ def _html_table(heads: Sequence[str], rows: Sequence[Sequence[tuple[str, str | N
             if link is not None:
                 inner = f'<a href="{html.escape(link)}">{inner}</a>'
             kind = "" if re.match(r"[-+\d–]|$", text) else ' class="word"'
-            cells.append(f'<th scope="row">{inner}</th>' if number == 0 else f"<td{kind}>{inner}</td>")
+            named = f' data-heading="{html.escape(heads[number])}"'  # shown beside it on a narrow screen
+            cells.append(f'<th scope="row">{inner}</th>' if number == 0 else f"<td{kind}{named}>{inner}</td>")
         body.append(f"<tr>{''.join(cells)}</tr>")
     return f'<table id="{name}"><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table>'
 

@@ -62,7 +62,10 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], name: str = ""
     head = "".join(f'<th scope="col">{html.escape(word)}</th>' for word in headings)
     body = "".join(
         f'<tr><th scope="row">{html.escape(row[0])}</th>'
-        + "".join(f"<td>{html.escape(cell)}</td>" for cell in row[1:])
+        + "".join(
+            f'<td data-heading="{html.escape(word)}">{html.escape(cell)}</td>'
+            for word, cell in zip(headings[1:], row[1:], strict=True)
+        )
         + "</tr>"
         for row in rows
     )
