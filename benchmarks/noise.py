@@ -182,11 +182,11 @@ def table(scanner: str, found: list[dict[str, dict[str, float]]], real: dict[str
     return [*lines, ""]
 
 
-def code() -> str:
-    """A mark of the simulator's source: slabs of another simulator are not mixed in."""
-    digest = hashlib.sha256()
+def mark(scanner: Scanner) -> str:
+    """A mark of the simulator's source and the scanner: slabs of another simulator are not mixed in."""
+    digest = hashlib.sha256(json.dumps(asdict(scanner)).encode())
     for path in sorted(Path(mapdiff.simulate.__file__).parent.glob("*.py")):
-        if path.name not in ("cohort.py", "udpet_tree.py", "from_image.py"):
+        if path.name not in ("scanner.py", "cohort.py", "udpet_tree.py", "from_image.py"):
             digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
 
@@ -202,18 +202,23 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results/noise.json"))
     parser.add_argument("--docs", type=Path, default=Path("docs/simulation.md"))
     arguments = parser.parse_args()
-    content: dict[str, object] = {"code": code()}
+    content: dict[str, object] = {}
     lines: list[str] = []
     for name in [arguments.scanner] if arguments.scanner else PRESETS:
         scanner = PRESETS[name]
         cohort = people(arguments.shared / "udpet_tables" / "data_stats.csv", scanner.model)
         real = {r: np.array([float(rows[r]["noise_metric"]) for rows in cohort.values()]) for r in RECONS}
-        folder = arguments.work / f"{name}-{code()}-{arguments.subjects}x{arguments.slabs}"
+        folder = arguments.work / f"{name}-{mark(scanner)}-{arguments.subjects}x{arguments.slabs}"
         found = [
             scan_person(scanner, rows, number, arguments.slabs, folder)
             for number, rows in enumerate(drawn(cohort, arguments.subjects))
         ]
-        content[name] = {"scanner": asdict(scanner), "slabs": arguments.slabs, "people": found}
+        content[name] = {
+            "mark": mark(scanner),
+            "scanner": asdict(scanner),
+            "slabs": arguments.slabs,
+            "people": found,
+        }
         lines += table(name, found, real)  # type: ignore[arg-type]
         print("\n".join(lines))
     if arguments.scanner:
