@@ -126,6 +126,14 @@ def width_mm(correlation: list[float], step: float) -> float:
     return 2 * step * (below - 1 + (before - 0.5) / (before - after))
 
 
+def beyond(name: str, organs: dict[str, float], bound: float = 0.02) -> str:
+    """A line that names the organs whose mean is off by more than the bound."""
+    off = [f"{organ} {value:.3f}" for organ, value in organs.items() if abs(value - 1) > bound]
+    return f"{name}: {len(organs) - len(off)} of {len(organs)} organs within 2 %" + (
+        f", not {', '.join(off)}." if off else "."
+    )
+
+
 def main() -> None:
     """Measure, print, and write the JSON file and the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -138,6 +146,7 @@ def main() -> None:
         "| width of the noise's autocorrelation in x, y, z (mm) |",
         "| --- | --- | --- | --- | --- |",
     ]
+    organ_lines = [""]
     curves = ["", "| scanner | axis | " + " | ".join(f"{1.65 * n:.2f} mm" for n in range(7)) + " |"]
     curves.append("| --- | --- |" + " --- |" * 7)
     for name, scanner in PRESETS.items():
@@ -160,6 +169,7 @@ def main() -> None:
             f"| {exponent(by_dose, LOW):.3f} | {exponent(by_dose, DOSES[-1]):.3f} "
             f"| {', '.join(f'{w:.1f}' for w in widths)} |"
         )
+        organ_lines += [beyond(name, organs), ""]
         for axis, values in zip("xyz", correlation, strict=True):
             curves.append(f"| {name} | {axis} | " + " | ".join(f"{v:.2f}" for v in values) + " |")
         print(json.dumps(content[name], indent=1))
@@ -168,7 +178,9 @@ def main() -> None:
     text = arguments.docs.read_text()
     start, end = "<!-- physics: written by benchmarks/physics.py -->", "<!-- /physics -->"
     before, after = text.split(start)[0], text.split(end)[1]
-    arguments.docs.write_text("\n".join([before + start, "", *lines, *curves, "", end]) + after)
+    arguments.docs.write_text(
+        "\n".join([before + start, "", *lines, *organ_lines[:-1], *curves, "", end]) + after
+    )
 
 
 if __name__ == "__main__":

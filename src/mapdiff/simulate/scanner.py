@@ -136,8 +136,9 @@ def draw_scanner(rng: np.random.Generator) -> Scanner:
 
     Varies round the Quadra what differs between scanners and between the protocols of one: resolution 3 to
     6.5 mm, how far the reconstruction has converged, resolution model, in every other one a filter of up to
-    6 mm, and the counts: as many as give the noise drawn from `VARIED_NOISE`, for a filter that wide and a
-    reconstruction that far. Drawn apart from these, half of the scans come out nearly without noise at 1/20.
+    6 mm, time of flight or none, and the counts: as many as give the noise drawn from `VARIED_NOISE`, for a
+    filter that wide and a reconstruction that far. Drawn apart from these, half of the scans come out nearly
+    without noise at 1/20.
     """
     resolution = rng.uniform(3.0, 6.5)
     subsets = int(rng.choice([8, 20]))
@@ -159,6 +160,10 @@ def draw_scanner(rng: np.random.Generator) -> Scanner:
     )
     low, high = VARIED_NOISE
     noise = low * (high / low) ** rng.random()
+    if rng.random() < 0.6:  # as a scanner with time of flight
+        drawn = replace(
+            drawn, tof_reference_mm=QUADRA.tof_reference_mm, coarse_iterations=QUADRA.coarse_iterations
+        )
     counts = (_noise_at_quadra_sensitivity(drawn) / noise) ** (1 / 0.53)
     return replace(drawn, sensitivity_cps_per_bq=QUADRA.sensitivity_cps_per_bq * float(counts))
 
