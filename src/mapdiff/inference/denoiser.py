@@ -21,6 +21,7 @@ from mapdiff.inference.noise_level import InputNoise, find_noise, probe_tiles
 from mapdiff.inference.scan import Scan
 from mapdiff.inference.streamed import StreamedPath
 from mapdiff.inference.tiling import EDGES, Tile, plan_tiles
+from mapdiff.methods.base import Step
 from mapdiff.methods.map_diff import MapDiff, estimate
 from mapdiff.methods.model_file import TrainedModel, file_hash, load_model
 from mapdiff.methods.registry import method_named
@@ -232,8 +233,12 @@ class Denoiser:
         stages: dict[str, Volume] = {}
         mean = Scratch(volume.shape)
         square = Scratch(volume.shape) if samples > 1 else None
+
+        def wanted(step: Step) -> bool:
+            return keep_stages or step is steps[-1]
+
         for n in range(max(samples, 1)):
-            for step in path.run(steps, self.method.chained, (seed, n) if samples else None):
+            for step in path.run(steps, self.method.chained, (seed, n) if samples else None, wanted):
                 ratio = dose / step.dose
                 if step is steps[-1]:
                     _average(partial(path.stage, ratio), n, mean, square)

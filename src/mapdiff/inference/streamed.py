@@ -60,9 +60,13 @@ class StreamedPath:
         write_slabs(self._asked, lambda a, b: scan.air(self._slab(a, b)), torch.get_num_threads())
 
     def run(
-        self, steps: Sequence[Step], chained: bool = False, seed: Sequence[int] | None = None
+        self,
+        steps: Sequence[Step],
+        chained: bool = False,
+        seed: Sequence[int] | None = None,
+        wanted: Callable[[Step], bool] = lambda step: True,
     ) -> Iterator[Step]:
-        """Take the steps; after each, `stage` gives the image.
+        """Take the steps; after each that is wanted, `stage` gives the image.
 
         Args:
             steps: of the method.
@@ -70,6 +74,7 @@ class StreamedPath:
                 the noise-free image is taken as the mean of all estimates so far.
             seed: None is the deterministic path; else it decides the noise that the steps add, and the path
                 is chained.
+            wanted: whose image will be asked for; the others need no correction. It changes no image.
         """
         chained = chained or seed is not None
         if chained and self._state is self._z:
@@ -77,9 +82,11 @@ class StreamedPath:
         first, evaluations = True, 0
         for number, step in enumerate(steps):
             if step.fresh:
-                self._evaluate(step.level, first or not chained, MIRRORS[evaluations % len(MIRRORS)])
-                self._take_in(0 if chained else evaluations)
+                mirror = MIRRORS[evaluations % len(MIRRORS)]
+                self._evaluate(step.level, first or not chained, mirror, 0 if chained else evaluations)
                 evaluations += 1
+            if chained or wanted(step):
+                self._correct(again=not chained)
             if chained:
                 self._advance(step, first, None if seed is None else (*seed, number))
             first = False
@@ -136,8 +143,8 @@ class StreamedPath:
     def _residual(self, start: int, stop: int) -> NDArray[np.float32]:
         return self.scan[self._slab(start, stop)] - self._z.read(start, stop)
 
-    def _evaluate(self, level: float, first: bool, mirror: tuple[int, ...]) -> None:
-        """The network's estimate near the body, into `_asked`."""
+    def _evaluate(self, level: float, first: bool, mirror: tuple[int, ...], before: int) -> None:
+        """The network's estimate near the body, into `_asked`: the mean with so many before it."""
         held: tuple[Tile, NDArray[np.float32], NDArray[np.float32]] | None = None
 
         def estimate(tile: Tile) -> Tensor:
@@ -157,17 +164,22 @@ class StreamedPath:
             i, j, k = box.within(self.box.start)
             z = self._asked.read(k.start, k.stop)
             near = self.scan.near[box.slices] & (weight > 0).numpy()
-            np.copyto(z[i, j], values.numpy(), where=near)
+            part = z[i, j]
+            found = values.numpy() if not before else part + (values.numpy() - part) / np.float32(before + 1)
+            np.copyto(part, found, where=near)
             self._asked.write(k.start, z)
 
-    def _take_in(self, before: int) -> None:
-        """The estimate in `_asked`, corrected by the residual, into `_z`: the mean with so many before it."""
+    def _correct(self, again: bool) -> None:
+        """What is in `_asked`, corrected by the residual, into `_z`.
+
+        Args:
+            again: measure the residual's strength anew; else that of the first estimate serves.
+        """
         spacing = self.scan.volume.spacing
         halo = feedback.reach(self._kept_mm, spacing[2])
         depth = self.box.shape[2]
-        if self._strength is None:
-            sampled = list(slabs(depth))[::SAMPLED]
-            found = [self._strength_of(start, stop) for start, stop in sampled]
+        if self._strength is None or again:
+            found = [self._strength_of(start, stop) for start, stop in list(slabs(depth))[::SAMPLED]]
             self._strength = float(np.median([value for value in found if value is not None]))
         strength = self._strength
 
@@ -175,11 +187,7 @@ class StreamedPath:
             low, high = max(start - halo, 0), min(stop + halo, depth)
             u = self.scan[self._slab(low, high)]
             z = feedback.keep_activity(self._asked.read(low, high), u, self._kept_mm, spacing)
-            z = feedback.restore_structure(z, u, strength, spacing)[:, :, start - low : stop - low]
-            if before:
-                mean = self._z.read(start, stop)
-                z = mean + (z - mean) / np.float32(before + 1)
-            return z
+            return feedback.restore_structure(z, u, strength, spacing)[:, :, start - low : stop - low]
 
         write_slabs(self._z, corrected, torch.get_num_threads())
 
