@@ -38,6 +38,12 @@ def test_the_image_comes_back_on_its_grid_with_its_stages(restored, scan):
     assert all(np.isfinite(image.array).all() for image in [restored.image, *restored.stages.values()])
 
 
+def test_keeping_the_stages_changes_no_voxel(denoiser, scan, restored):
+    alone = denoiser.denoise(scan, keep_stages=False)
+    assert not alone.stages and restored.stages
+    np.testing.assert_array_equal(alone.image.array, restored.image.array)
+
+
 def test_noise_goes_at_every_stage(denoiser):
     """Inside a smooth body, where a blur is a fair denoiser, though each step blurs again."""
     z = gaussian_filter(smooth_body((32, 32, 32), hot=1.0), 2)

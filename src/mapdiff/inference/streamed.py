@@ -179,8 +179,11 @@ class StreamedPath:
         halo = feedback.reach(self._kept_mm, spacing[2])
         depth = self.box.shape[2]
         if self._strength is None or again:
-            found = [self._strength_of(start, stop) for start, stop in list(slabs(depth))[::SAMPLED]]
-            self._strength = float(np.median([value for value in found if value is not None]))
+            found: list[float] = []
+            for every in (SAMPLED, 1):  # all slabs, where the sampled ones hold no body
+                measured = (self._strength_of(start, stop) for start, stop in list(slabs(depth))[::every])
+                found = found or [value for value in measured if value is not None]
+            self._strength = float(np.median(found))
         strength = self._strength
 
         def corrected(start: int, stop: int) -> NDArray[np.float32]:
