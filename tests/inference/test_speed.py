@@ -54,6 +54,7 @@ def test_growth_is_a_fixed_cost_and_a_slope():
     assert growth["fixed_seconds"] == pytest.approx(5) and growth["largest_deviation"] < 1e-9
     assert growth["seconds_per_million_body_voxels"] == pytest.approx(0.1 / 200 * 1e6)
     assert growth["bytes_per_added_voxel"] == pytest.approx([6, 6, 6])
+    assert growth["bytes_per_voxel"] == pytest.approx(6)
     bent = _growth([run_of(n, 5 + 0.1 * n * n, 500) for n in (80, 160, 320, 640)])
     assert bent["largest_deviation"] > 0.15
 

@@ -81,7 +81,8 @@ def benchmark(
           f"{largest['end_to_end_share_of_peak']:.0%} from file to file")  # fmt: skip
     print(f"growth: {growth['fixed_seconds']:.1f} s and {growth['seconds_per_million_body_voxels']:.2f} s "
           f"per million body voxels (within {growth['largest_deviation']:.0%}), "
-          f"{added:.1f} bytes per added voxel at most")  # fmt: skip
+          f"{growth['bytes_per_voxel']:.1f} bytes per voxel "
+          f"({added:.1f} at most over the smallest)")  # fmt: skip
     print(f"1000 steps of the same network: {ddpm['seconds'] / 3600:.1f} hours, {ddpm['times_slower']:.0f} "
           f"times as long (extrapolated)")  # fmt: skip
     if json_file is not None:

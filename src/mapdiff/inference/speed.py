@@ -262,7 +262,11 @@ def _shares(run: Run, flop: float, peak: float) -> dict[str, float]:
 
 
 def _growth(runs: list[Run]) -> dict[str, Any]:
-    """Seconds as a fixed cost plus a cost per body voxel (least squares), and memory per added voxel."""
+    """Seconds as a fixed cost plus a cost per body voxel (least squares), and memory alike.
+
+    "bytes_per_added_voxel" are the differences of each size to the smallest, which hold the step from a part
+    of a slab of tiles to several.
+    """
     body = np.array([run.body_voxels for run in runs], float)
     seconds = np.array([run.seconds for run in runs])
     # Each size counts alike: the fit is of relative errors.
@@ -274,6 +278,7 @@ def _growth(runs: list[Run]) -> dict[str, Any]:
         "fixed_seconds": float(fixed),
         "seconds_per_million_body_voxels": float(slope * 1e6),
         "largest_deviation": float(np.abs((fixed + slope * body) / seconds - 1).max()),
+        "bytes_per_voxel": float(np.polyfit([run.voxels for run in runs], memory, 1)[0]),
         "bytes_per_added_voxel": added,
     }
 
