@@ -32,7 +32,7 @@ SUBJECTS, SPACING_MM, SEED = 4, 5.0, 4108
 SAMPLES = 4
 #: Sizes of the window that people look at the pages in.
 WIDE, NARROW = (1280, 800), (390, 844)
-MOST_BYTES = 250_000
+MOST_BYTES = 400_000
 
 
 def mapdiff(*words: object) -> None:
@@ -104,7 +104,7 @@ def _screenshot(browser: Any, page: Path, size: tuple[int, int], dark: bool, who
         time.sleep(0.2)
     time.sleep(2)
     if whole:
-        _resize(browser, size[0], min(4000, browser.execute_script("return document.body.scrollHeight")))
+        _resize(browser, size[0], min(6000, browser.execute_script("return document.body.scrollHeight")))
         time.sleep(1)
     elif size[0] < 500:
         _resize(browser, size[0], 1500)
