@@ -36,7 +36,7 @@ format: .venv/installed
 bench: .venv/installed
 	$(BIN)/python benchmarks/shipped.py --shared ../shared/data --work runs/bench --docs docs/benchmark.md
 
-# The simulator beside the real scanners: noise (an hour; goes on where it stopped), physics, speed.
+# The simulator beside the real scanners: noise (twenty minutes; goes on where it stopped), physics, speed.
 bench-simulation: .venv/installed
 	$(BIN)/python benchmarks/noise.py --shared ../shared/data --work runs/noise
 	$(BIN)/python benchmarks/physics.py

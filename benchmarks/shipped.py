@@ -1,6 +1,6 @@
 """What the shipped model does on real and simulated scans: figures into JSON, a table into the docs.
 
-    python benchmarks/shipped.py --shared ../shared --work runs/bench [--scan NIFTI_OR_DICOM ...]
+    python benchmarks/shipped.py --shared ../shared/data --work runs/bench [--scan NIFTI_OR_DICOM ...]
 
 Every figure of docs/benchmark.md comes from here. The input is a twentieth of the dose, the reference the
 full-dose reconstruction of the same scan, the rival the Gaussian filter whose width is best by PSNR (tuned
