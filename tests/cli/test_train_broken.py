@@ -93,6 +93,13 @@ def test_a_broken_store(train, cohort, tmp_path):
     assert "bytes, not" in train(tmp_path / "store", "-o", tmp_path / "run")
 
 
+@pytest.mark.parametrize("channels", ["16", "16,24,x", "8,12,16", "8,16,0", "8,16,24,32"])
+def test_channels_that_make_no_network(train, cohort, tmp_path, channels):
+    line = train(cohort, "-o", tmp_path / "run", "--channels", channels)
+    assert f"--channels {channels}: three multiples of 8" in line
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("place", ["/proc/run", "below"])
 def test_a_folder_that_cannot_be_written(train, cohort, tmp_path, place):
     """As root nothing is read-only, but /proc is, and a path below a file."""

@@ -8,6 +8,7 @@ from mapdiff.inference import Denoiser
 from mapdiff.inference.in_memory import InMemory
 from mapdiff.inference.noise_level import InputNoise
 from mapdiff.methods.ddpm import Ddpm
+from mapdiff.methods.map_diff import MapDiff
 from mapdiff.methods.model_file import TrainedModel, save_model
 from mapdiff.methods.registry import method_named
 from mapdiff.methods.unet import UNet
@@ -58,6 +59,34 @@ def test_an_identity_gives_the_input_back():
     inside = volume.array > 0.3 * volume.array.max()
     np.testing.assert_allclose(found.image[inside], volume.array[inside], rtol=1e-4)
     assert set(found.stages) == {"1/10", "1/4", "1/2"} and found.states == {}
+
+
+def test_a_one_shot_network_on_map_diffs_path(tmp_path):
+    """Asked once and not corrected it gives what it gives by itself; corrected, something else."""
+    model, path = model_of("unet"), tmp_path / "unet.safetensors"
+    save_model(model, path)
+    volume = low_dose_volume()
+    own = Denoiser(model, path, "cpu", "float32")
+    other = Denoiser(model, path, "cpu", "float32", method=MapDiff())
+    given = own.rival.restore(volume, noise=LEVEL).image
+    other._noise = lambda scan: LEVEL
+    same = other.denoise(volume, evaluations=1, corrected=False)
+    inside = volume.array > 0.3 * volume.array.max()
+    np.testing.assert_allclose(same.image.array[inside], given[inside], rtol=1e-3)
+    assert same.evaluations == 1
+    corrected = other.denoise(volume, evaluations=1).image.array
+    assert np.abs(corrected - same.image.array)[inside].max() > 1e-3 * volume.array.max()
+
+
+def test_half_precision_is_close_enough(tmp_path):
+    model, path = model_of("unet"), tmp_path / "unet.safetensors"
+    save_model(model, path)
+    volume = low_dose_volume()
+    images = []
+    for precision in ("float32", "bf16"):
+        images.append(Denoiser(model, path, "cpu", precision).rival.restore(volume, noise=LEVEL).image)
+    assert not np.array_equal(*images)
+    np.testing.assert_allclose(images[1], images[0], atol=0.01 * volume.array.max())
 
 
 def test_samples_are_averaged_and_their_spread_told():

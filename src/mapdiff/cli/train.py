@@ -19,6 +19,9 @@ def train(
     learning_rate: Annotated[
         float, typer.Option(help="After the warm-up; it falls to zero over the steps.")
     ] = 1e-3,
+    channels: Annotated[
+        str, typer.Option(help="Of the network at each resolution, the finest first; smaller is faster.")
+    ] = "96,128,192",
     validation: Annotated[int, typer.Option(help="Subjects at each cohort's end to validate on.")] = 2,
     seed: Annotated[int, typer.Option(help="Decides weights, patches and doses.")] = 0,
     init: Annotated[
@@ -60,7 +63,7 @@ def train(
 
     from mapdiff.diffusion.calibration import Calibration
     from mapdiff.errors import InputError
-    from mapdiff.training.config import Resources, TrainingConfig
+    from mapdiff.training.config import Resources, TrainingConfig, widths_of
 
     if patch % 8 or patch < 16:
         raise InputError(f"--patch {patch}: a multiple of 8, 16 or more")
@@ -70,6 +73,7 @@ def train(
         batch=batch,
         patch=patch,
         learning_rate=learning_rate,
+        channels=widths_of(channels),
         validation=validation,
         seed=seed,
     )

@@ -21,7 +21,7 @@ from mapdiff.inference.noise_level import InputNoise, find_noise, probe_tiles
 from mapdiff.inference.scan import Scan
 from mapdiff.inference.streamed import StreamedPath
 from mapdiff.inference.tiling import EDGES, Tile, plan_tiles
-from mapdiff.methods.base import Step
+from mapdiff.methods.base import Method, Step
 from mapdiff.methods.map_diff import MapDiff, estimate
 from mapdiff.methods.model_file import TrainedModel, file_hash, load_model
 from mapdiff.methods.registry import method_named
@@ -99,6 +99,7 @@ class Denoiser:
         path: Path,
         device: str = "auto",
         precision: str = "auto",
+        method: Method | None = None,
     ) -> None:
         """Take a loaded model.
 
@@ -107,6 +108,8 @@ class Denoiser:
             path: its file.
             device: "auto", "cpu" or "cuda".
             precision: "bf16", "float32", or "auto" for the one that is fast here.
+            method: settings to run the model with; None are those of the method that it was trained by. A
+                one-shot network can be run as `MapDiff`, mirrored and corrected by the residual.
 
         Raises:
             InputError: there is no such device here, or no such precision.
@@ -118,13 +121,13 @@ class Denoiser:
         self.model = model
         self.path = path
         self.hash = file_hash(path)
-        trained = method_named(model.method)
+        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
+        trained = method or method_named(model.method)
         self.rival: InMemory | None = None
         if not isinstance(trained, MapDiff):
-            self.rival = InMemory(model, cast(Rival, trained), self.device)
+            self.rival = InMemory(model, cast(Rival, trained), self.device, dtype)
             return
         self.method = trained
-        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
         self.net = FusedDenoiser(cast(DenoiserNet, model.net), self.device, dtype)
 
     @classmethod
@@ -146,6 +149,7 @@ class Denoiser:
         seed: int = 0,
         evaluations: int = EVALUATIONS,
         keep_stages: bool = True,
+        corrected: bool = True,
         tile: int | tuple[int, int, int] = EDGES,
         progress: Progress = lambda done, total: None,
     ) -> Restoration:
@@ -161,6 +165,7 @@ class Denoiser:
             seed: of the stochastic paths.
             evaluations: how often the network is asked at most; `FAST_EVALUATIONS` is the fast setting.
             keep_stages: give the estimates at the anchors too.
+            corrected: correct the estimate by what its residual tells (`diffusion.feedback`).
             tile: largest edge of a tile along i, j, k, voxels; smaller takes less memory.
             progress: called with (tiles done, tiles in all).
 
@@ -174,13 +179,15 @@ class Denoiser:
             return self._by_rival(self.rival, volume, samples, seed, progress)
         started = time.monotonic()
         with kept_heap(), torch.inference_mode():
-            return self._denoise(volume, samples, seed, evaluations, keep_stages, tile, progress, started)
+            return self._denoise(
+                volume, samples, seed, evaluations, keep_stages, corrected, tile, progress, started
+            )
 
     @staticmethod
     def _by_rival(
         rival: InMemory, volume: Volume, samples: int, seed: int, progress: Progress
     ) -> Restoration:
-        """A trained method other than MAP-Diff: in memory, in float32, with evaluations of its own number."""
+        """A trained method other than MAP-Diff: in memory, with evaluations of its own number."""
         found = rival.restore(
             volume, samples=samples, seed=seed, on_evaluation=lambda done: progress(done, done + 1)
         )
@@ -205,6 +212,7 @@ class Denoiser:
         seed: int,
         evaluations: int,
         keep_stages: bool,
+        corrected: bool,
         tile: int | tuple[int, int, int],
         progress: Progress,
         started: float,
@@ -228,7 +236,7 @@ class Denoiser:
         def estimate_at(state: Array, u: Array, level: float, mirror: tuple[int, ...]) -> Tensor:
             return self._estimate(state, u, level, noise.level, volume.spacing, mirror)
 
-        kept_mm = kept_width(noise.level, noise.grain_mm3)
+        kept_mm = kept_width(noise.level, noise.grain_mm3) if corrected else None
         path = StreamedPath(scan, tiles, estimate_at, on_tile, kept_mm, whole=samples > 0)
         stages: dict[str, Volume] = {}
         mean = Scratch(volume.shape)

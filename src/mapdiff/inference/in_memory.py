@@ -23,6 +23,9 @@ from mapdiff.inference.noise_level import InputNoise, find_noise, probe_tiles
 from mapdiff.inference.tiling import EDGES, Tile, blend, plan_tiles
 from mapdiff.methods.base import Method, Predict
 from mapdiff.methods.model_file import TrainedModel
+from mapdiff.networks.denoiser import DenoiserNet
+from mapdiff.networks.fused import FusedDenoiser
+from mapdiff.networks.gan import GanNet
 from mapdiff.networks.swin_unetr import MIN_EDGE, SwinUnetr
 from mapdiff.volume import Volume
 
@@ -69,10 +72,24 @@ class Restored:
 class InMemory:
     """A trained method, ready to run on scans."""
 
-    def __init__(self, model: TrainedModel, method: Rival, device: torch.device) -> None:
-        """Take the model and the settings to sample it with."""
+    def __init__(
+        self,
+        model: TrainedModel,
+        method: Rival,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """Take the model and the settings to sample it with.
+
+        Args:
+            model: the model.
+            method: the settings.
+            device: where to compute.
+            dtype: of weights and activations of MAP-Diff's kind of network; others are run in float32.
+        """
         self.model, self.method, self.device = model, method, device
-        self.net: Any = model.net.to(device)
+        net = model.net.generator if isinstance(model.net, GanNet) else model.net
+        self.net: Any = FusedDenoiser(net, device, dtype) if isinstance(net, DenoiserNet) else net.to(device)
 
     def restore(
         self,

@@ -37,7 +37,7 @@ class StreamedPath:
         tiles: Sequence[Tile],
         estimate: Estimate,
         on_tile: Callable[[], None],
-        kept_mm: float,
+        kept_mm: float | None,
         whole: bool = False,
     ) -> None:
         """Make the path ready.
@@ -47,7 +47,7 @@ class StreamedPath:
             tiles: from `plan_tiles` of what is near the body.
             estimate: the network on a tile.
             on_tile: called after each tile.
-            kept_mm: width over which the input's mean is kept (`diffusion.feedback`).
+            kept_mm: width over which the input's mean is kept (`diffusion.feedback`); None: no correction.
             whole: work on the whole volume, not on the body's box: stochastic paths add noise everywhere.
         """
         self.scan, self.tiles, self._estimate, self._on_tile = scan, tiles, estimate, on_tile
@@ -175,13 +175,16 @@ class StreamedPath:
         Args:
             again: measure the residual's strength anew; else that of the first estimate serves.
         """
-        spacing = self.scan.volume.spacing
-        halo = feedback.reach(self._kept_mm, spacing[2])
-        depth = self.box.shape[2]
+        spacing, depth, kept_mm = self.scan.volume.spacing, self.box.shape[2], self._kept_mm
+        if kept_mm is None:
+            write_slabs(self._z, self._asked.read, torch.get_num_threads())
+            return
+        halo = feedback.reach(kept_mm, spacing[2])
         if self._strength is None or again:
             found: list[float] = []
             for every in (SAMPLED, 1):  # all slabs, where the sampled ones hold no body
-                measured = (self._strength_of(start, stop) for start, stop in list(slabs(depth))[::every])
+                sampled = list(slabs(depth))[::every]
+                measured = (self._strength_of(start, stop, kept_mm) for start, stop in sampled)
                 found = found or [value for value in measured if value is not None]
             self._strength = float(np.median(found))
         strength = self._strength
@@ -189,17 +192,17 @@ class StreamedPath:
         def corrected(start: int, stop: int) -> NDArray[np.float32]:
             low, high = max(start - halo, 0), min(stop + halo, depth)
             u = self.scan[self._slab(low, high)]
-            z = feedback.keep_activity(self._asked.read(low, high), u, self._kept_mm, spacing)
+            z = feedback.keep_activity(self._asked.read(low, high), u, kept_mm, spacing)
             return feedback.restore_structure(z, u, strength, spacing)[:, :, start - low : stop - low]
 
         write_slabs(self._z, corrected, torch.get_num_threads())
 
-    def _strength_of(self, start: int, stop: int) -> float | None:
+    def _strength_of(self, start: int, stop: int, kept_mm: float) -> float | None:
         """The residual's strength in the body of some slices; None where there is none."""
         where = self._slab(start, stop)
         body = self.scan.body[where]
         if not body.any():
             return None
         u, spacing = self.scan[where], self.scan.volume.spacing
-        z = feedback.keep_activity(self._asked.read(start, stop), u, self._kept_mm, spacing)
+        z = feedback.keep_activity(self._asked.read(start, stop), u, kept_mm, spacing)
         return feedback.residual_strength(z, u, body, spacing)

@@ -149,7 +149,8 @@ class FusedDenoiser:
     def __call__(self, state: Tensor, u: Tensor, condition: Tensor) -> Tensor:
         """As `DenoiserNet.forward`, (1, 1, I, J, K) each and (1, CONDITIONS); float32 in and out."""
         e = self.embed(condition)
-        x = fold(torch.cat([state, u], dim=1)).to(self.dtype).contiguous(memory_format=torch.channels_last_3d)
+        images = torch.cat([state, u][-self.config.images :], dim=1)
+        x = fold(images).to(self.dtype).contiguous(memory_format=torch.channels_last_3d)
         x = self.entry(x)
         skips = []
         for level, blocks in enumerate(self.down_blocks):

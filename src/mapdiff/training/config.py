@@ -62,6 +62,21 @@ class TrainingConfig:
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
 
+def widths_of(text: str) -> tuple[int, ...]:
+    """Channels at each resolution from "96,128,192".
+
+    Raises:
+        InputError: they are not three multiples of 8.
+    """
+    try:
+        widths = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        widths = ()
+    if len(widths) != len(TrainingConfig.blocks) or any(w < 8 or w % 8 for w in widths):
+        raise InputError(f"--channels {text}: three multiples of 8, as 96,128,192")
+    return widths
+
+
 @dataclass(frozen=True)
 class Resources:
     """Where and how a session runs. None of it changes what is learned, beyond rounding.

@@ -7,7 +7,6 @@ same body is scanned with and without them, each scan with counts of its own.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,57 +77,47 @@ def with_lesions(
     return image
 
 
-def simulate_pairs(
+def simulate_pair(
     scanner: str,
     dose: Fraction,
     contrast: float,
-    wanted: int,
     seed: int,
+    number: int,
     spacing_mm: tuple[float, float, float] = (4.0, 4.0, 4.0),
     slices: int = 64,
-) -> list[Pair]:
-    """Scans of as many bodies as it takes to have `wanted` pairs of patches.
+) -> Pair | None:
+    """Scans of one body with and without lesions; None where its liver has no room for one on this grid.
 
     Args:
         scanner: a preset.
-        dose: of all scans.
+        dose: of both scans.
         contrast: of the lesions.
-        wanted: pairs of patches, at least so many.
-        seed: with a body's number it decides body and counts.
+        seed: with the body's number it decides body and counts.
+        number: of the body.
         spacing_mm: voxel size.
         slices: round the liver.
-
-    Raises:
-        InputError: bodies have no room for lesions on this grid.
     """
-    pairs: list[Pair] = []
     preset = scanner_named(scanner)
-    for number in range(50 + wanted):
-        if sum(len(pair.places) for pair in pairs) >= wanted:
-            return pairs
-        rng = np.random.default_rng([seed, number])
-        subject = draw_subject(rng, scanner)
-        body = draw_body(rng, subject)
-        plane = [round(preset.matrix[a] * preset.spacing_mm[a] / spacing_mm[a]) for a in range(2)]
-        # The liver lies at about 0.7 of the height above the heels.
-        centre = (0.0, 0.0, 0.7 * 10 * subject.height_cm)
-        rasters = body.rasterise(spacing_mm, (plane[0], plane[1], slices), centre)
-        places = lattice(np.where(rasters.lesions == 0, rasters.organs, 0), ORGANS["liver"], spacing_mm)
-        if not places:
-            continue
-        decayed = subject.injected_activity_bq * 2.0 ** (-subject.uptake_s / 6586.2)
-        activity = (rasters.suv * np.float32(decayed / (subject.weight_kg * 1000))).astype(np.float32)
-        affine = np.diag([*spacing_mm, 1.0])
+    rng = np.random.default_rng([seed, number])
+    subject = draw_subject(rng, scanner)
+    body = draw_body(rng, subject)
+    plane = [round(preset.matrix[a] * preset.spacing_mm[a] / spacing_mm[a]) for a in range(2)]
+    # The liver lies at about 0.7 of the height above the heels.
+    centre = (0.0, 0.0, 0.7 * 10 * subject.height_cm)
+    rasters = body.rasterise(spacing_mm, (plane[0], plane[1], slices), centre)
+    places = lattice(np.where(rasters.lesions == 0, rasters.organs, 0), ORGANS["liver"], spacing_mm)
+    if not places:
+        return None
+    decayed = subject.injected_activity_bq * 2.0 ** (-subject.uptake_s / 6586.2)
+    activity = (rasters.suv * np.float32(decayed / (subject.weight_kg * 1000))).astype(np.float32)
+    affine = np.diag([*spacing_mm, 1.0])
 
-        def scanned(
-            image: NDArray[np.float32], mu: Any = rasters.mu, draw: Any = rng, at: Any = affine
-        ) -> Volume:
-            scan = simulate_scan(image, mu, spacing_mm, preset, 600.0, (dose,), draw)
-            return Volume(scan.doses[dose], at, "Bq/mL")
+    def scanned(image: NDArray[np.float32]) -> Volume:
+        scan = simulate_scan(image, rasters.mu, spacing_mm, preset, 600.0, (dose,), rng)
+        return Volume(scan.doses[dose], affine, "Bq/mL")
 
-        present = scanned(with_lesions(activity, places, spacing_mm, contrast))
-        pairs.append(Pair(present, scanned(activity), tuple(places)))
-    raise InputError(f"no room for {wanted} lesions in the livers of {50 + wanted} bodies on this grid")
+    present = scanned(with_lesions(activity, places, spacing_mm, contrast))
+    return Pair(present, scanned(activity), tuple(places))
 
 
 def contrast_for(pilot_contrast: float, pilot_auc: float, wanted: float = WANTED_AUC) -> float:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mapdiff.atomic import written_aside
 from mapdiff.errors import InputError
+from mapdiff.evaluation.benchmark.observing import AUC
 from mapdiff.evaluation.benchmark.rows import OURS, Row, way_to_oracle
 
 BEGIN, END = "<!-- benchmark tables: written by mapdiff benchmark -->", "<!-- end of benchmark tables -->"
@@ -34,7 +35,7 @@ Columns = Sequence[tuple[str, str, str, str, int]]
 def tables(rows: Sequence[Row], differences: Sequence[Row]) -> str:
     """Markdown: for each cohort and grid the main table, parts, stages, other doses, paired differences."""
     parts = []
-    for cohort, grid in sorted({(r["cohort"], r["grid"]) for r in rows}):
+    for cohort, grid in sorted({(r["cohort"], r["grid"]) for r in rows if r["metric"] != AUC}):
         here = [r for r in rows if (r["cohort"], r["grid"]) == (cohort, grid)]
         doses = sorted({r["input_dose"] for r in here}, key=lambda d: -int(d.rpartition("/")[2]))
         parts.append(f"## {cohort}, {grid}\n")
@@ -44,7 +45,27 @@ def tables(rows: Sequence[Row], differences: Sequence[Row]) -> str:
             parts.append(_stage_table(at))
         told = [d for d in differences if (d["cohort"], d["grid"]) == (cohort, grid)]
         parts.append(_difference_table(told))
+    parts += _detection(rows, differences)
     return "\n".join(part for part in parts if part)
+
+
+def _detection(rows: Sequence[Row], differences: Sequence[Row]) -> list[str]:
+    """The observer's AUCs, and each less the input's."""
+    gains = {(d["method"], d["sampler"]): d for d in differences if d["metric"] == AUC}
+    found = [row for row in rows if row["metric"] == AUC]
+    body = []
+    for method in _methods(found):
+        row = next(r for r in found if (r["method"], r["sampler"]) == method)
+        gain = gains.get(method)
+        span = ""
+        if gain is not None:
+            span = f"{gain['mean']:+.3f} [{gain['ci_low']:+.3f}, {gain['ci_high']:+.3f}]"
+        body.append([_label(*method), str(row["n"]), _cell(row, 3), span])
+    if not body:
+        return []
+    what = f"{found[0]['convention']}, {found[0]['grid']}, input {found[0]['input_dose']}"
+    headings = ["method", "pairs", "AUC", "less the input's, same pairs"]
+    return [f"## Detectability ({what})\n", _lines(headings, body)]
 
 
 def _methods(rows: Sequence[Row]) -> list[tuple[str, str]]:

@@ -8,9 +8,10 @@ from mapdiff import __version__
 from mapdiff.dose import dose_label
 from mapdiff.errors import InputError, PartialFailure
 from mapdiff.evaluation.benchmark.document import tables, write_tables
+from mapdiff.evaluation.benchmark.observing import observe
 from mapdiff.evaluation.benchmark.plan import MAIN_DOSE, Plan, read_plan
 from mapdiff.evaluation.benchmark.rows import Row, differences, largest_change, rows_of
-from mapdiff.evaluation.benchmark.run import run
+from mapdiff.evaluation.benchmark.run import restorers_of, run
 from mapdiff.evaluation.tables import write_json
 
 #: A repeated value may differ by this much, dB.
@@ -46,7 +47,8 @@ def run_evidence(
     """
     plan = read_plan(plan_file)
     committed = read_rows(results) if quick and results.exists() else None
-    rows = rows_of(run(plan, work, shared, quick, say))
+    restorers = restorers_of(plan, work, shared, quick, say)
+    rows = rows_of(run(plan, work, shared, quick, say, restorers))
     if quick:
         if committed is None:
             return f"{len(rows)} rows; there are no committed results to compare with"
@@ -58,6 +60,10 @@ def run_evidence(
             raise PartialFailure(f"{line}, above {TOLERANCE_DB} dB")
         return line
     paired = differences(rows)
+    if plan.detection is not None:
+        shown = {entry: restorers[entry.key] for entry in plan.entries if entry.detection}
+        for into, found in zip((rows, paired), observe(plan.detection, shown, work, say), strict=True):
+            into += found
     write_json(content_of(plan, rows, paired), results)
     if page is not None:
         write_tables(page, tables(rows, paired))

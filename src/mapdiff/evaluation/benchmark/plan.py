@@ -15,6 +15,7 @@ from mapdiff.methods.registry import METHODS
 #: Rows that need no method: the input itself, and d u + (1 - d) z, the most that anyone could reach against a
 #: noisy full dose.
 INPUT, ORACLE = "input", "oracle"
+PATHS = ("", "mirrored", "chained")
 MAIN_DOSE = Fraction(1, 20)
 QUICK_SUBJECTS = 2
 
@@ -58,31 +59,44 @@ class Entry:
     Attributes:
         method: "input", "oracle", "gaussian", "nlm", or a trained method's name.
         model: a shipped model's name or a model file below the work folder; None where nothing was trained.
+        label: what tells it apart from other entries of its method, in the rows; "" where it is the only one.
         seed: of the training, where a method was trained with several.
         sampler: "" for the method's own path; "ddim" or "ancestral" for ddpm.
         steps: of that sampler.
         samples: 0 is the deterministic path, N the mean of N samples.
+        path: "" is the method's own; "mirrored" is MAP-Diff's, the network shown the input each time;
+            "chained" is MAP-Diff's with the stage before as the state.
+        evaluations: of the network on MAP-Diff's path at most; None is the default.
+        corrected: whether MAP-Diff's path corrects the estimate by its residual.
         first: only so many subjects of each cohort (1000 steps are for few).
         main_dose_only: not at the other input doses.
         quick: taken by `--quick`.
+        detection: shown to the observer.
     """
 
     method: str
     model: str | None = None
+    label: str = ""
     seed: int = 0
     sampler: str = ""
     steps: int = 0
     samples: int = 0
+    path: str = ""
+    evaluations: int | None = None
+    corrected: bool = True
     first: int | None = None
     main_dose_only: bool = False
     quick: bool = False
+    detection: bool = False
 
     def __post_init__(self) -> None:
         """Check the names.
 
         Raises:
-            InputError: the method is unknown, or lacks the model that it needs.
+            InputError: the method or its path is unknown, or it lacks the model that it needs.
         """
+        if self.path not in PATHS:
+            raise InputError(f"benchmark path '{self.path}' is unknown")
         if self.method in (INPUT, ORACLE, *CLASSICAL):
             return
         if self.method not in METHODS:
@@ -92,8 +106,9 @@ class Entry:
 
     @property
     def sampling(self) -> str:
-        """How it samples, in the rows: "", "ddim-50", "ddim-50, mean of 8"."""
-        words = [f"{self.sampler}-{self.steps}"] if self.sampler else []
+        """How it samples, in the rows: "", "ddim-50", "ddim-50, mean of 8", "mirrored, seed 1"."""
+        words = [self.label] if self.label else []
+        words += [f"{self.sampler}-{self.steps}"] if self.sampler else []
         words += [f"mean of {self.samples}"] if self.samples else []
         words += [f"seed {self.seed}"] if self.seed else []
         return ", ".join(words)
@@ -105,6 +120,27 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class DetectionSpec:
+    """Pairs of scans with and without lesions in the liver, for the observer.
+
+    Attributes:
+        scanner: a preset.
+        seed: with a body's number it decides body and counts.
+        contrast: of the lesions; set so that the input's AUC lies between 0.75 and 0.9.
+        pairs: of patches.
+        spacing_mm: voxel size.
+        slices: round the liver.
+    """
+
+    scanner: str
+    seed: int
+    contrast: float
+    pairs: int = 200
+    spacing_mm: tuple[float, float, float] = (4.0, 4.0, 4.0)
+    slices: int = 64
+
+
+@dataclass(frozen=True)
 class Plan:
     """A benchmark.
 
@@ -113,12 +149,14 @@ class Plan:
         entries: what is compared.
         validation: what the untrained methods are tuned on; never a test cohort.
         doses: input doses by label, the main one among them.
+        detection: what the observer looks at; None: it does not.
     """
 
     cohorts: tuple[CohortSpec, ...]
     entries: tuple[Entry, ...]
     validation: CohortSpec
     doses: tuple[str, ...] = field(default=("1/20",))
+    detection: DetectionSpec | None = None
 
     def __post_init__(self) -> None:
         """Check that nothing clashes.

@@ -16,9 +16,11 @@ from mapdiff.errors import InputError
 from mapdiff.evaluation.benchmark.plan import INPUT, ORACLE, Entry
 from mapdiff.evaluation.benchmark.subjects import TestSubject
 from mapdiff.evaluation.metrics import psnr
-from mapdiff.inference.denoiser import Denoiser, pretrained_path
+from mapdiff.inference.denoiser import EVALUATIONS, Denoiser, pretrained_path
 from mapdiff.methods.classical import CLASSICAL, tune
 from mapdiff.methods.ddpm import Ddpm
+from mapdiff.methods.map_diff import MapDiff
+from mapdiff.methods.model_file import load_model
 from mapdiff.volume import Array, Volume
 
 
@@ -64,9 +66,11 @@ class Restorer:
             path = (
                 work / entry.model if entry.model.endswith(".safetensors") else pretrained_path(entry.model)
             )
-            self._denoiser = Denoiser.from_pretrained(path)
-            if self._denoiser.model.method != entry.method:
-                raise InputError(f"is a model of {self._denoiser.model.method}, not of {entry.method}", path)
+            model = load_model(path)
+            if model.method != entry.method:
+                raise InputError(f"is a model of {model.method}, not of {entry.method}", path)
+            path_taken = MapDiff(chained=entry.path == "chained") if entry.path else None
+            self._denoiser = Denoiser(model, path, method=path_taken)
             rival = self._denoiser.rival
             if rival is not None and isinstance(rival.method, Ddpm) and entry.sampler:
                 rival.method = Ddpm(sampler=entry.sampler, steps=entry.steps)
@@ -75,7 +79,7 @@ class Restorer:
     def fingerprint(self) -> str:
         """Changes where the results would: with the entry's settings and the model's weights."""
         facts: dict[str, Any] = asdict(self.entry)
-        for where in ("model", "first", "main_dose_only", "quick"):
+        for where in ("model", "label", "first", "main_dose_only", "quick", "detection"):
             facts.pop(where)
         facts["weights"] = None if self._denoiser is None else self._denoiser.hash
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
@@ -97,7 +101,12 @@ class Restorer:
         denoiser = self._denoiser
         assert denoiser is not None
         if denoiser.rival is None:
-            found = denoiser.denoise(low, samples=self.entry.samples)
+            found = denoiser.denoise(
+                low,
+                samples=self.entry.samples,
+                evaluations=self.entry.evaluations or EVALUATIONS,
+                corrected=self.entry.corrected,
+            )
             images = {label: volume.array for label, volume in found.stages.items()}
             images["full"] = found.image.array
             return Outcome(

@@ -21,7 +21,8 @@ KEYS = (
     "convention",
     "unit",
 )
-#: The method that the others are compared with, and the figures that this is done for.
+#: The method that the others are compared with (its rows without a sampler: the default path of the model
+#: that was trained as the others were), and the figures that this is done for.
 OURS = "map-diff"
 TIMES = ("seconds", "evaluations")
 COMPARED = ("psnr", "ssim", "nmae")
@@ -88,8 +89,8 @@ def differences(rows: Sequence[Row], metrics: Sequence[str] = COMPARED) -> list[
             by_place[tuple(row[name] for name in KEYS if name not in ("method", "sampler"))].append(row)
     found = []
     for together in by_place.values():
-        ours = [row for row in together if row["method"] == OURS]
-        others = [row for row in together if row["method"] not in (OURS, INPUT, ORACLE)]
+        ours = [row for row in together if (row["method"], row["sampler"]) == (OURS, "")]
+        others = [row for row in together if row["method"] not in (INPUT, ORACLE) and row not in ours]
         for one in ours:
             for other in others:
                 common = sorted(one["subjects"].keys() & other["subjects"].keys())

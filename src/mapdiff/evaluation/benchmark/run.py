@@ -5,7 +5,7 @@ UNITS/internal-4-mm/sub-001/1-20/ddpm-ddim-50.json     one restored scan: its fi
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -66,7 +66,14 @@ def units_of(plan: Plan, folders: dict[str, list[Path]], quick: bool) -> Iterato
                     yield Unit(cohort, folder, name, dose, entry)
 
 
-def run(plan: Plan, work: Path, shared: Path | None, quick: bool, say: Say) -> list[dict[str, Any]]:
+def run(
+    plan: Plan,
+    work: Path,
+    shared: Path | None,
+    quick: bool,
+    say: Say,
+    restorers: Mapping[str, Restorer],
+) -> list[dict[str, Any]]:
     """Run what is not there yet.
 
     Args:
@@ -75,6 +82,7 @@ def run(plan: Plan, work: Path, shared: Path | None, quick: bool, say: Say) -> l
         shared: the folder that real scans are named in.
         quick: see `units_of`.
         say: takes a line of progress.
+        restorers: of the plan's entries, from `restorers_of`.
 
     Returns:
         The units' records, as `record` makes them.
@@ -82,7 +90,6 @@ def run(plan: Plan, work: Path, shared: Path | None, quick: bool, say: Say) -> l
     Raises:
         InputError: a model or a scan is missing.
     """
-    restorers = _restorers(plan, work, shared, quick, say)
     # A quick run simulates no more subjects than it looks at.
     cohorts = [replace(c, subjects=min(c.subjects, _most(c))) if quick else c for c in plan.cohorts]
     folders = {c.folder: prepare(c, work, shared, say) for c in cohorts}
@@ -145,7 +152,12 @@ def _values(image: Volume, stage: str, subject: TestSubject, form: str) -> list[
     return rows
 
 
-def _restorers(plan: Plan, work: Path, shared: Path | None, quick: bool, say: Say) -> dict[str, Restorer]:
+def restorers_of(plan: Plan, work: Path, shared: Path | None, quick: bool, say: Say) -> dict[str, Restorer]:
+    """What a plan's entries restore with, by key; their models are loaded now.
+
+    Raises:
+        InputError: a model is missing, or is one of another method.
+    """
     subjects: list[TestSubject] = []
 
     def tuning(dose: Fraction) -> list[tuple[Volume, Volume]]:
