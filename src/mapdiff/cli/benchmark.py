@@ -30,6 +30,7 @@ def benchmark(
             "--quick", help="Named subjects and shipped weights; compares with the committed values."
         ),
     ] = False,
+    jobs: Annotated[int, typer.Option(help="Processes that share the subjects.")] = 1,
     speed: Annotated[
         bool, typer.Option("--speed", help="Measure time and memory on synthetic scans of four sizes.")
     ] = False,
@@ -56,16 +57,19 @@ def benchmark(
     network is extrapolated from the evaluations that were measured.
     """
 
+    from mapdiff.errors import InputError
+
     def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
     if not speed:
+        if jobs < 1:
+            raise InputError(f"--jobs {jobs}: at least 1")
         from mapdiff.evaluation.benchmark.evidence import run_evidence
 
-        print(run_evidence(plan, work, results, shared, page, quick, say))
+        print(run_evidence(plan, work, results, shared, page, quick, say, jobs))
         return
     from mapdiff.atomic import check_target, written_aside
-    from mapdiff.errors import InputError
     from mapdiff.inference.speed import benchmark_speed
 
     if slices < 16 or plane < 32:

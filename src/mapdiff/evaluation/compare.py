@@ -38,14 +38,21 @@ def compare(prediction: Volume, reference: Volume, lesions: LesionMask | None = 
         )
     prediction, reference, remark = common_unit(prediction, reference)
     x, y, unit = prediction.array, reference.array, reference.unit
-    figures = _volume_figures(x, y, unit) + _body_figures(x, y, reference)
+    figures = volume_figures(x, y, unit) + _body_figures(x, y, reference)
     figures += _other_conventions(x, y, unit)
     if lesions is not None:
         figures += lesion_figures(prediction, reference, lesions)
     return [replace(figure, convention=f"{figure.convention}; {remark}") for figure in figures]
 
 
-def _volume_figures(x: Array, y: Array, unit: str) -> list[Figure]:
+def volume_figures(x: Array, y: Array, unit: str) -> list[Figure]:
+    """The figures over the whole volume in our convention.
+
+    Args:
+        x: the image to be judged, (I, J, K).
+        y: the image it is judged by, the same shape and unit.
+        unit: of both.
+    """
     figures = [metrics.psnr(x, y, unit=unit)]
     if _thick_enough(y, GAUSSIAN):
         figures.append(metrics.ssim(x, y, unit=unit))

@@ -4,18 +4,21 @@ import json
 from dataclasses import replace
 from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 
 from mapdiff.errors import InputError, PartialFailure
-from mapdiff.evaluation.benchmark import evidence, run
+from mapdiff.evaluation.benchmark import evidence, run, tuning
 from mapdiff.evaluation.benchmark.document import BEGIN, END, tables, write_tables
 from mapdiff.evaluation.benchmark.plan import CohortSpec, Entry, Plan, read_plan
 from mapdiff.evaluation.benchmark.rows import KEYS, differences, largest_change, rows_of, way_to_oracle
+from mapdiff.evaluation.benchmark.subjects import TestSubject
 from mapdiff.inference.in_memory import InMemory
 from mapdiff.inference.noise_level import InputNoise
 from mapdiff.methods.model_file import TrainedModel, save_model
 from mapdiff.methods.registry import method_named
+from mapdiff.volume import Volume
 from synthetic import FULL_LEVEL, nominal_calibration, small_trained_model
 
 COHORT = {"name": "internal", "grid": "4 mm", "scanner": "quadra", "seed": 3, "subjects": 3}
@@ -31,7 +34,7 @@ ENTRIES = [
 PLAN = {
     "cohorts": [COHORT],
     "entries": ENTRIES,
-    "validation": {**COHORT, "name": "validation", "seed": 4},
+    "validation": [{**COHORT, "name": "validation", "seed": 4}],
     "doses": ["1/20", "1/50"],
 }
 
@@ -57,6 +60,7 @@ def on_tiny(tiny_cohort):
     with pytest.MonkeyPatch.context() as patch:
         folders = sorted(tiny_cohort.glob("sub-*"))
         patch.setattr(run, "prepare", lambda spec, *_: folders[: spec.subjects])
+        patch.setattr(tuning, "prepare", lambda spec, *_: folders[: spec.subjects])
         patch.setattr("mapdiff.evaluation.statistics.RESAMPLES", 99)
         # Networks that nothing trained take no noise away, so they would find none.
         patch.setattr(InMemory, "_noise", lambda *_: InputNoise(FULL_LEVEL * 20**0.5, 64.0))
@@ -234,7 +238,7 @@ def test_a_model_of_another_method_is_refused(work, on_tiny):
         ({"entries": [{"method": "magic"}]}, "'magic' is unknown"),
         ({"entries": [{"method": "unet"}]}, "needs a model"),
         ({"entries": [{"method": "input"}, {"method": "input"}]}, "twice"),
-        ({"validation": COHORT}, "tunes on the subjects that it tests on"),
+        ({"validation": [{**COHORT, "name": "validation"}]}, "tunes on the subjects that it tests on"),
         ({"doses": ["1/50"]}, "lacks the input dose 1/20"),
         ({"cohorts": 3}, "cohorts"),
     ],
@@ -304,4 +308,49 @@ def test_names_that_files_are_called_by():
     assert seeds == ["unet", "unet-seed-1"]
     spec = CohortSpec("internal", "slabs at 1.65 mm", "quadra")
     assert spec.folder == "internal-slabs-at-1.65-mm"
-    assert Plan((spec,), (entry,), replace(spec, seed=9)).fractions == (Fraction(1, 20),)
+    assert Plan((spec,), (entry,), (replace(spec, name="validation", seed=9),)).fractions == (
+        Fraction(1, 20),
+    )
+
+
+def test_the_untrained_are_tuned_on_the_nearest_grid(monkeypatch, tmp_path):
+    """Two validation cohorts; each scan's is tuned on the one whose voxels are as large."""
+    specs = [
+        CohortSpec("validation", "4 mm", "quadra", seed=1, spacing_mm=(4.0, 4.0, 4.0)),
+        CohortSpec("validation", "native", "quadra", seed=2),
+    ]
+    plan = Plan((CohortSpec("internal", "4 mm", "quadra", seed=9),), (Entry("gaussian"),), tuple(specs))
+    asked = []
+
+    def loaded(folder, name, doses):
+        edge = 4.0 if "4-mm" in str(folder) else 1.65
+        volume = Volume(np.full((8, 8, 8), edge, np.float32), np.diag([edge, edge, edge, 1]), "Bq/mL")
+        return TestSubject(
+            name, dict.fromkeys((Fraction(1), Fraction(1, 20)), volume), volume, None, {}, None
+        )
+
+    def tuned(method, pairs, score):
+        asked.append(method.name)
+        return float(pairs[0][0].array.max())
+
+    monkeypatch.setattr(tuning, "prepare", lambda spec, *_: [tmp_path / spec.folder / "sub-001"])
+    monkeypatch.setattr(tuning, "load", loaded)
+    monkeypatch.setattr(tuning, "tune", tuned)
+    for _ in range(2):
+        tuner = tuning.Tuner(plan, tmp_path, None, print)
+        assert tuner("gaussian", Fraction(1, 20), (4.07, 4.07, 3.0)) == pytest.approx(4.0)
+        assert tuner("gaussian", Fraction(1, 20), (1.65, 1.65, 1.65)) == pytest.approx(1.65)
+        assert tuner("gaussian", Fraction(1, 20), (2.0, 2.0, 2.0)) == pytest.approx(1.65)
+    assert asked == ["gaussian"] * 2
+    other = replace(plan, validation=(replace(specs[0], subjects=2), specs[1]))
+    tuning.Tuner(other, tmp_path, None, print)("gaussian", Fraction(1, 20), (4.0, 4.0, 4.0))
+    assert asked == ["gaussian"] * 3
+
+
+def test_the_number_of_processes_changes_no_figure(on_tiny, tmp_path):
+    """Two processes, each with a part of the subjects, on a plan that needs neither networks nor tuning."""
+    cohort = CohortSpec("internal", "4 mm", "quadra", seed=3, subjects=3)
+    plan = Plan((cohort,), (Entry("input"), Entry("oracle")), ())
+    alone = run.run(plan, tmp_path / "one", None, False, print)
+    assert len(alone) == 6
+    assert run.run(plan, tmp_path / "two", None, False, print, jobs=2) == alone

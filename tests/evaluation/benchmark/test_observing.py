@@ -37,14 +37,13 @@ def blobs(monkeypatch):
     return calls
 
 
-def restorers(work, *names):
+def restorers(work, *names, width=0.01):
     entries = [Entry(name) for name in names]
-    return {entry: Restorer(entry, work, lambda dose: []) for entry in entries}
+    return {entry: Restorer(entry, work, lambda method, dose, spacing: width) for entry in entries}
 
 
-def test_the_input_and_a_method_that_changes_nothing_agree(blobs, tmp_path, monkeypatch):
+def test_the_input_and_a_method_that_changes_nothing_agree(blobs, tmp_path):
     found = restorers(tmp_path, "input", "gaussian")
-    monkeypatch.setattr(Restorer, "tuned", lambda self, dose: 0.01)
     said = []
     rows, paired = observing.observe(SPEC, found, tmp_path, said.append)
     assert {row["method"] for row in rows} == {"input", "gaussian"}
@@ -61,9 +60,8 @@ def test_the_input_and_a_method_that_changes_nothing_agree(blobs, tmp_path, monk
     assert len(blobs) == before and len(said) == restored  # nothing is simulated or restored twice
 
 
-def test_a_method_that_hides_the_lesions_loses(blobs, tmp_path, monkeypatch):
-    found = restorers(tmp_path, "input", "gaussian")
-    monkeypatch.setattr(Restorer, "tuned", lambda self, dose: 400.0)
+def test_a_method_that_hides_the_lesions_loses(blobs, tmp_path):
+    found = restorers(tmp_path, "input", "gaussian", width=400.0)
     _, paired = observing.observe(SPEC, found, tmp_path, lambda line: None)
     assert paired[0]["clear_of_zero"] and paired[0]["ci_high"] < -0.02
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from mapdiff import __version__
@@ -26,6 +27,7 @@ def run_evidence(
     page: Path | None,
     quick: bool,
     say: Callable[[str], None],
+    jobs: int = 1,
 ) -> str:
     """Run a plan, or the part of it that is quick.
 
@@ -37,6 +39,7 @@ def run_evidence(
         page: the docs' page whose tables are written.
         quick: two named subjects per cohort, the quick entries.
         say: takes a line of progress.
+        jobs: processes that share the subjects.
 
     Returns:
         One line that says what came out.
@@ -47,8 +50,7 @@ def run_evidence(
     """
     plan = read_plan(plan_file)
     committed = read_rows(results) if quick and results.exists() else None
-    restorers = restorers_of(plan, work, shared, quick, say)
-    rows = rows_of(run(plan, work, shared, quick, say, restorers))
+    rows = rows_of(run(plan, work, shared, quick, say, jobs))
     if quick:
         if committed is None:
             return f"{len(rows)} rows; there are no committed results to compare with"
@@ -61,7 +63,8 @@ def run_evidence(
         return line
     paired = differences(rows)
     if plan.detection is not None:
-        shown = {entry: restorers[entry.key] for entry in plan.entries if entry.detection}
+        seen = replace(plan, entries=tuple(entry for entry in plan.entries if entry.detection))
+        shown = {r.entry: r for r in restorers_of(seen, work, shared, quick, say).values()}
         for into, found in zip((rows, paired), observe(plan.detection, shown, work, say), strict=True):
             into += found
     write_json(content_of(plan, rows, paired), results)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mapdiff.evaluation.benchmark.subjects import TestSubject
-from mapdiff.evaluation.compare import common_unit, compare
+from mapdiff.evaluation.compare import common_unit, compare, volume_figures
 from mapdiff.evaluation.contrast import contrast_figures
 from mapdiff.evaluation.lesions import lesion_figures
 from mapdiff.evaluation.metrics import Figure
@@ -34,20 +34,23 @@ class Value:
     value: float
 
 
-def measure(prediction: Volume, reference: Volume, subject: TestSubject, parts: bool) -> list[Value]:
-    """All figures of an image against a reference.
+def measure(
+    prediction: Volume, reference: Volume, subject: TestSubject, *, conventions: bool, parts: bool
+) -> list[Value]:
+    """The figures of an image against a reference.
 
     Args:
         prediction: on the reference's grid.
         reference: the scan of the stage's dose, or the truth.
         subject: whose organs and lesions are measured.
+        conventions: all conventions, over the volume and inside the body; else ours, over the volume.
         parts: measure organs and lesions too, not the image's quality alone.
     """
-    figures = compare(prediction, reference)
+    x, y, _ = common_unit(prediction, reference)
+    figures = compare(x, y) if conventions else volume_figures(x.array, y.array, y.unit)
     values = [Value(f.name, f"{f.protocol}, {f.region}", f.unit, f.value) for f in figures]
     if not parts:
         return values
-    x, y, _ = common_unit(prediction, reference)
     if subject.organs is not None and subject.names:
         organs = region_figures(x.array, y.array, subject.organs, subject.names, unit=y.unit)
         wanted = [f for f in organs if f.name in ("mean bias", "max bias", "cov")]

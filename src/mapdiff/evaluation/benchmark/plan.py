@@ -1,7 +1,7 @@
 """What a benchmark runs: cohorts, methods, input doses. A JSON file that is committed before the test."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -147,16 +147,19 @@ class Plan:
     Attributes:
         cohorts: the test cohorts.
         entries: what is compared.
-        validation: what the untrained methods are tuned on; never a test cohort.
+        validation: what the untrained methods are tuned on, for each scan the one with the nearest voxel
+            size; never a test cohort.
         doses: input doses by label, the main one among them.
         detection: what the observer looks at; None: it does not.
+        folder: where models are looked for that the work folder lacks; a plan's file has its own.
     """
 
     cohorts: tuple[CohortSpec, ...]
     entries: tuple[Entry, ...]
-    validation: CohortSpec
+    validation: tuple[CohortSpec, ...]
     doses: tuple[str, ...] = field(default=("1/20",))
     detection: DetectionSpec | None = None
+    folder: Path = Path()
 
     def __post_init__(self) -> None:
         """Check that nothing clashes.
@@ -165,12 +168,12 @@ class Plan:
             InputError: two cohorts or entries have one name, the validation cohort is a test cohort, or the
                 main dose is missing.
         """
-        for names in ([c.folder for c in self.cohorts], [e.key for e in self.entries]):
+        for names in ([c.folder for c in (*self.cohorts, *self.validation)], [e.key for e in self.entries]):
             twice = {name for name in names if names.count(name) > 1}
             if twice:
                 raise InputError(f"the benchmark plan has {', '.join(sorted(twice))} twice")
-        v = self.validation
-        if any((c.scanner, c.seed) == (v.scanner, v.seed) and not c.scans for c in self.cohorts):
+        tuned_on = {(v.scanner, v.seed) for v in self.validation}
+        if any((c.scanner, c.seed) in tuned_on and not c.scans for c in self.cohorts):
             raise InputError("the benchmark plan tunes on the subjects that it tests on")
         if MAIN_DOSE not in self.fractions:
             raise InputError(f"the benchmark plan lacks the input dose {dose_label(MAIN_DOSE)}")
@@ -188,7 +191,8 @@ def read_plan(path: Path) -> Plan:
         InputError: it is not a plan; the text says what is wrong.
     """
     try:
-        return TypeAdapter(Plan).validate_python(json.loads(path.read_text()))
+        plan = TypeAdapter(Plan).validate_python(json.loads(path.read_text()))
+        return replace(plan, folder=path.parent)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))

@@ -15,13 +15,12 @@ from mapdiff.dose import dose_label
 from mapdiff.errors import InputError
 from mapdiff.evaluation.benchmark.plan import INPUT, ORACLE, Entry
 from mapdiff.evaluation.benchmark.subjects import TestSubject
-from mapdiff.evaluation.metrics import psnr
 from mapdiff.inference.denoiser import EVALUATIONS, Denoiser, pretrained_path
-from mapdiff.methods.classical import CLASSICAL, tune
+from mapdiff.methods.classical import CLASSICAL
 from mapdiff.methods.ddpm import Ddpm
 from mapdiff.methods.map_diff import MapDiff
 from mapdiff.methods.model_file import load_model
-from mapdiff.volume import Array, Volume
+from mapdiff.volume import Array
 
 
 @dataclass(frozen=True)
@@ -47,25 +46,29 @@ class Restorer:
     """Loads what an entry needs once, and restores."""
 
     def __init__(
-        self, entry: Entry, work: Path, tuning: Callable[[Fraction], list[tuple[Volume, Volume]]]
+        self,
+        entry: Entry,
+        work: Path,
+        tuned: Callable[[str, Fraction, tuple[float, float, float]], float],
+        committed: Path = Path(),
     ) -> None:
         """Take an entry.
 
         Args:
             entry: what to run.
-            work: where model files are looked for.
-            tuning: pairs of low and full dose of the validation subjects, for the untrained methods.
+            work: where model files are looked for first.
+            tuned: gives an untrained method its parameter, by method, input dose and voxel size.
+            committed: where they are looked for then.
 
         Raises:
             InputError: the model is missing, or of another method.
         """
-        self.entry, self._tuning = entry, tuning
-        self._tuned: dict[Fraction, float] = {}
+        self.entry, self._tuned = entry, tuned
         self._denoiser: Denoiser | None = None
         if entry.model is not None:
-            path = (
-                work / entry.model if entry.model.endswith(".safetensors") else pretrained_path(entry.model)
-            )
+            path = pretrained_path(entry.model) if "." not in entry.model else work / entry.model
+            if not path.is_file() and (committed / entry.model).is_file():
+                path = committed / entry.model
             model = load_model(path)
             if model.method != entry.method:
                 raise InputError(f"is a model of {model.method}, not of {entry.method}", path)
@@ -91,12 +94,10 @@ class Restorer:
             return Outcome({"full": low.array})
         if self.entry.method == ORACLE:
             return Outcome(self._oracle(subject, dose))
-        started = time.monotonic()
         if self.entry.method in CLASSICAL:
-            method = CLASSICAL[self.entry.method]
-            value = self.tuned(dose)
+            value = self._tuned(self.entry.method, dose, low.spacing)
             started = time.monotonic()
-            image = method.run(low, value)
+            image = CLASSICAL[self.entry.method].run(low, value)
             return Outcome({"full": image}, seconds=time.monotonic() - started)
         denoiser = self._denoiser
         assert denoiser is not None
@@ -123,13 +124,6 @@ class Restorer:
             restored.evaluations * max(self.entry.samples, 1),
             restored.level,
         )
-
-    def tuned(self, dose: Fraction) -> float:
-        """The untrained method's parameter for inputs of a dose."""
-        if dose not in self._tuned:
-            pairs = self._tuning(dose)
-            self._tuned[dose] = tune(CLASSICAL[self.entry.method], pairs, lambda x, y: psnr(x, y).value)
-        return self._tuned[dose]
 
     @staticmethod
     def _oracle(subject: TestSubject, dose: Fraction) -> dict[str, Array]:

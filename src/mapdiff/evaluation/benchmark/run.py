@@ -5,11 +5,17 @@ UNITS/internal-4-mm/sub-001/1-20/ddpm-ddim-50.json     one restored scan: its fi
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
+from functools import partial
+from itertools import groupby
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from mapdiff.atomic import written_aside
 from mapdiff.dose import FULL, dose_label, parse_dose
@@ -18,6 +24,7 @@ from mapdiff.evaluation.benchmark.measure import measure
 from mapdiff.evaluation.benchmark.plan import MAIN_DOSE, CohortSpec, Entry, Plan
 from mapdiff.evaluation.benchmark.restore import Outcome, Restorer
 from mapdiff.evaluation.benchmark.subjects import TestSubject, load, name_of, prepare
+from mapdiff.evaluation.benchmark.tuning import Tuner
 from mapdiff.volume import Volume
 
 UNITS = "units"
@@ -72,7 +79,7 @@ def run(
     shared: Path | None,
     quick: bool,
     say: Say,
-    restorers: Mapping[str, Restorer],
+    jobs: int = 1,
 ) -> list[dict[str, Any]]:
     """Run what is not there yet.
 
@@ -82,7 +89,7 @@ def run(
         shared: the folder that real scans are named in.
         quick: see `units_of`.
         say: takes a line of progress.
-        restorers: of the plan's entries, from `restorers_of`.
+        jobs: processes that share the subjects; seconds are then those of a part of the machine.
 
     Returns:
         The units' records, as `record` makes them.
@@ -94,21 +101,61 @@ def run(
     cohorts = [replace(c, subjects=min(c.subjects, _most(c))) if quick else c for c in plan.cohorts]
     folders = {c.folder: prepare(c, work, shared, say) for c in cohorts}
     units = list(units_of(plan, folders, quick))
-    records = []
-    loaded: tuple[Path, TestSubject] | None = None
-    for number, unit in enumerate(units, 1):
+    groups = [list(group) for _, group in groupby(units, key=lambda unit: unit.folder)]
+    ready = partial(restorers_of, plan, work, shared, quick)
+    records: list[dict[str, Any]] = []
+    restorers = ready(say)  # says what is missing before any process starts
+    if jobs == 1:
+        for group in groups:
+            records += _restored(group, work, restorers, say, (len(records), len(units)))
+        return records
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _begin, (ready, work, jobs)) as pool:
+        # In the plan's order: the rows are the same whatever the number of processes.
+        for group, found in zip(groups, pool.map(_restored_aside, groups), strict=True):
+            records += found
+            say(f"[{len(records)}/{len(units)}] {group[0].cohort.folder} {group[0].subject}")
+    return records
+
+
+#: What a process of the pool restores with, and where it keeps what it did.
+_aside: tuple[dict[str, Restorer], Path] | None = None
+
+
+def _begin(ready: Callable[[Say], dict[str, Restorer]], work: Path, jobs: int) -> None:
+    global _aside
+    torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
+    _aside = ready(lambda line: None), work
+
+
+def _restored_aside(units: Sequence[Unit]) -> list[dict[str, Any]]:
+    assert _aside is not None
+    return _restored(units, _aside[1], _aside[0], lambda line: None)
+
+
+def _restored(
+    units: Sequence[Unit],
+    work: Path,
+    restorers: Mapping[str, Restorer],
+    say: Say,
+    done_of: tuple[int, int] = (0, 0),
+) -> list[dict[str, Any]]:
+    """The records of one subject's units; what is missing is restored now."""
+    records: list[dict[str, Any]] = []
+    loaded: TestSubject | None = None
+    for unit in units:
         restorer = restorers[unit.entry.key]
         fingerprint = _fingerprint(unit, restorer)
         path = unit.path(work)
         known = _known(path, fingerprint)
         if known is None:
-            if loaded is None or loaded[0] != unit.folder:
-                loaded = unit.folder, load(unit.folder, unit.subject, plan.fractions)
-            known = record(unit, loaded[1], restorer(loaded[1], unit.dose), fingerprint)
+            if loaded is None:
+                loaded = load(unit.folder, unit.subject, tuple({u.dose for u in units}))
+            known = record(unit, loaded, restorer(loaded, unit.dose), fingerprint)
             with written_aside(path) as aside:
                 aside.write_text(json.dumps(known))
+            number = done_of[0] + len(records) + 1
             say(
-                f"[{number}/{len(units)}] {unit.cohort.folder} {unit.subject} {dose_label(unit.dose)} "
+                f"[{number}/{done_of[1]}] {unit.cohort.folder} {unit.subject} {dose_label(unit.dose)} "
                 f"{unit.entry.key}: {known['seconds']:.1f} s"
             )
         records.append(known)
@@ -118,11 +165,12 @@ def run(
 def record(unit: Unit, subject: TestSubject, outcome: Outcome, fingerprint: str) -> dict[str, Any]:
     """All figures of one restored scan, for JSON."""
     low = subject.scans[unit.dose]
+    main = unit.dose == MAIN_DOSE
     values = []
-    for stage, image in outcome.images.items():
-        values += _values(low.with_array(image), stage, subject, "")
-    for stage, image in outcome.states.items():
-        values += _values(low.with_array(image), stage, subject, "rescaled state")
+    for form, images in (("", outcome.images), ("rescaled state", outcome.states)):
+        for stage, image in images.items():
+            if main or parse_dose(stage) == FULL:
+                values += _values(low.with_array(image), stage, subject, form, main)
     return {
         "fingerprint": fingerprint,
         "cohort": unit.cohort.name,
@@ -138,17 +186,17 @@ def record(unit: Unit, subject: TestSubject, outcome: Outcome, fingerprint: str)
     }
 
 
-def _values(image: Volume, stage: str, subject: TestSubject, form: str) -> list[dict[str, Any]]:
+def _values(image: Volume, stage: str, subject: TestSubject, form: str, main: bool) -> list[dict[str, Any]]:
+    """Everything of the full dose from the main input dose; of the rest what the tables compare."""
     rows = []
-    scan = subject.scans.get(parse_dose(stage))
-    for name, reference in ((SCAN, scan), (TRUTH, subject.truth)):
-        if reference is None:
+    final = parse_dose(stage) == FULL
+    for name, reference in ((SCAN, subject.scans.get(parse_dose(stage))), (TRUTH, subject.truth)):
+        if reference is None or (name == TRUTH and not final):
             continue
-        parts = parse_dose(stage) == FULL
-        rows += [
-            {"stage": stage, "form": form, "reference": name, **asdict(value)}
-            for value in measure(image, reference, subject, parts)
-        ]
+        values = measure(
+            image, reference, subject, conventions=main and final and name == SCAN, parts=main and final
+        )
+        rows += [{"stage": stage, "form": form, "reference": name, **asdict(value)} for value in values]
     return rows
 
 
@@ -158,15 +206,8 @@ def restorers_of(plan: Plan, work: Path, shared: Path | None, quick: bool, say: 
     Raises:
         InputError: a model is missing, or is one of another method.
     """
-    subjects: list[TestSubject] = []
-
-    def tuning(dose: Fraction) -> list[tuple[Volume, Volume]]:
-        if not subjects:
-            found = prepare(plan.validation, work, shared, say)
-            subjects.extend(load(f, f.name, plan.fractions) for f in found)
-        return [(s.scans[dose], s.scans[FULL]) for s in subjects]
-
-    return {e.key: Restorer(e, work, tuning) for e in plan.entries if e.quick or not quick}
+    tuner = Tuner(plan, work, shared, say)
+    return {e.key: Restorer(e, work, tuner, plan.folder) for e in plan.entries if e.quick or not quick}
 
 
 def _most(cohort: CohortSpec) -> int:
