@@ -7,7 +7,7 @@
 set -euo pipefail
 work=${1:?a folder for cohorts, runs and results}
 shared=${2:?the folder that holds the real scans}
-steps=${STEPS:-@STEPS@}
+steps=${STEPS:-3000}
 mkdir -p "$work/train" "$work/trained"
 
 # Scanners that no preset is (`varied`); the calibration is the Quadra's, whose doses the stages are named by.
@@ -33,7 +33,7 @@ train() { # RUN METHOD SEED STEPS, further options
   local run=$1 method=$2 seed=$3 n=$4
   shift 4
   mapdiff train "$work"/train/*.store -o "$work/trained/$run" --method "$method" --seed "$seed" --steps "$n" \
-    --channels @CHANNELS@ --calibration "$work/train/calibration.json" "$@"
+    --channels 48,96,128 --calibration "$work/train/calibration.json" "$@"
 }
 train map-diff map-diff 0 "$steps"
 train unet unet 0 "$steps"

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from mapdiff.diffusion.transform import invert, transform
 from mapdiff.inference import Denoiser
 from mapdiff.inference.in_memory import InMemory
 from mapdiff.inference.noise_level import InputNoise
@@ -76,6 +77,27 @@ def test_a_one_shot_network_on_map_diffs_path(tmp_path):
     assert same.evaluations == 1
     corrected = other.denoise(volume, evaluations=1).image.array
     assert np.abs(corrected - same.image.array)[inside].max() > 1e-3 * volume.array.max()
+
+
+def test_the_correction_gives_lost_activity_back():
+    """A network that takes a fifth off everything: corrected, local means are the input's, stages too."""
+
+    class Fifth(torch.nn.Module):
+        multiple = 4
+
+        def forward(self, state, u, condition):
+            return transform(0.8 * invert(u))
+
+    model = TrainedModel("unet", Fifth(), nominal_calibration(), (0.03, 1.2))
+    volume = low_dose_volume()
+    inside = volume.array > 0.3 * volume.array.max()
+    ratio = {}
+    for corrected in (False, True):
+        found = InMemory(model, UNet(), CPU).restore(volume, noise=LEVEL, corrected=corrected)
+        for label, image in {**found.stages, "full": found.image}.items():
+            ratio[label, corrected] = float(image[inside].sum() / volume.array[inside].sum())
+    for label in ("1/10", "1/2", "full"):
+        assert ratio[label, True] == pytest.approx(1, abs=0.01) and ratio[label, False] < 0.92
 
 
 def test_half_precision_is_close_enough(tmp_path):

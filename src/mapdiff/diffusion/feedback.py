@@ -112,3 +112,25 @@ def restore_structure(z_hat: Float, u: Float, strength: float, spacing_mm: Seque
     smooth *= np.clip(1 - (THRESHOLD * strength) ** 2 / np.maximum(power, 1e-12), 0, 1)
     x = x + smooth
     return invert(torch.from_numpy(x)).numpy()
+
+
+def corrected(
+    z_hat: Float,
+    u: Float,
+    body: NDArray[np.bool_],
+    level: float,
+    grain_mm3: float,
+    spacing_mm: Sequence[float],
+) -> Float:
+    """An estimate of a whole volume in memory, with both corrections.
+
+    Args:
+        z_hat: (I, J, K), linear, in units of the body's mean.
+        u: the input, the same shape and scale.
+        body: where the residual is measured.
+        level: the input's noise level, `kept_width`.
+        grain_mm3: volume of its grain.
+        spacing_mm: voxel size.
+    """
+    z = keep_activity(z_hat, u, kept_width(level, grain_mm3), spacing_mm)
+    return restore_structure(z, u, residual_strength(z, u, body, spacing_mm), spacing_mm)

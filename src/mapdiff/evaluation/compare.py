@@ -45,16 +45,17 @@ def compare(prediction: Volume, reference: Volume, lesions: LesionMask | None = 
     return [replace(figure, convention=f"{figure.convention}; {remark}") for figure in figures]
 
 
-def volume_figures(x: Array, y: Array, unit: str) -> list[Figure]:
+def volume_figures(x: Array, y: Array, unit: str, similarity: bool = True) -> list[Figure]:
     """The figures over the whole volume in our convention.
 
     Args:
         x: the image to be judged, (I, J, K).
         y: the image it is judged by, the same shape and unit.
         unit: of both.
+        similarity: SSIM too, where the volume is thick enough for its window.
     """
     figures = [metrics.psnr(x, y, unit=unit)]
-    if _thick_enough(y, GAUSSIAN):
+    if similarity and _thick_enough(y, GAUSSIAN):
         figures.append(metrics.ssim(x, y, unit=unit))
     return [
         *figures,

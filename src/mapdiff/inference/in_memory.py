@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mapdiff.body import body_mask, body_scale
+from mapdiff.diffusion import dose_path, feedback
 from mapdiff.diffusion.calibration import Calibration
 from mapdiff.inference.noise_level import InputNoise, find_noise, probe_tiles
 from mapdiff.inference.tiling import EDGES, Tile, blend, plan_tiles
@@ -99,6 +100,7 @@ class InMemory:
         seed: int = 0,
         tile: int | None = None,
         noise: InputNoise | None = None,
+        corrected: bool = False,
         on_evaluation: Progress = lambda done: None,
     ) -> Restored:
         """Restore the full dose.
@@ -109,6 +111,8 @@ class InMemory:
             seed: of the samples.
             tile: largest edge of a tile, voxels; None takes those that MAP-Diff has.
             noise: of the input, where it is known already.
+            corrected: correct what the images hold besides the input's counts by its residual, as MAP-Diff
+                does (`diffusion.feedback`).
             on_evaluation: called after each evaluation of the network over the volume, with their number.
 
         Raises:
@@ -145,6 +149,7 @@ class InMemory:
             return whole
 
         mean: dict[str, Tensor] = {}
+        doses: dict[str, float] = {}
         states: dict[str, Tensor] = {}
         square: Tensor | None = None
         for n in range(max(samples, 1)):
@@ -154,7 +159,7 @@ class InMemory:
                 predict, scan.u, level, dose, self.model.calibration, volume.spacing, generator
             )
             for stage in path:
-                before = mean.get(stage.label)
+                before, doses[stage.label] = mean.get(stage.label), stage.dose
                 mean[stage.label] = (
                     stage.image if before is None else before + (stage.image - before) / (n + 1)
                 )
@@ -163,6 +168,11 @@ class InMemory:
                     square = delta if square is None else square + delta
                 if stage.state is not None and n == 0:
                     states[stage.label] = stage.state
+        if corrected:
+            for label, image in mean.items():
+                ratio = dose / doses[label]
+                z = scan.corrected((image - ratio * scan.u) / (1 - ratio), noise)
+                mean[label] = dose_path.step(scan.u, z, ratio)
         full = mean.pop("full")
         return Restored(
             image=scan.put_back(full),
@@ -222,6 +232,13 @@ class _Scan:
         near = binary_dilation(body, iterations=max(1, round(MARGIN_MM / max(volume.spacing))))
         self.near_body: NDArray[np.bool_] = np.pad(near, pad)
         self.width: Sequence[int] = [2 * round(MARGIN_MM / s / 2) + 1 for s in volume.spacing]
+
+    def corrected(self, z: Tensor, noise: InputNoise) -> Tensor:
+        """An estimate of the noise-free image, corrected by its residual."""
+        found = feedback.corrected(
+            z.numpy(), self.u.numpy(), self.body, noise.level, noise.grain_mm3, self.volume.spacing
+        )
+        return torch.from_numpy(found)
 
     def put_back(self, values: Tensor) -> NDArray[np.float32]:
         """Values on the padded grid, on the scan's own and in its unit."""

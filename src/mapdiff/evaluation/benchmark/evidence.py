@@ -1,7 +1,7 @@
 """From a plan to the results' file and the docs' tables: what `mapdiff benchmark` does."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from mapdiff.dose import dose_label
 from mapdiff.errors import InputError, PartialFailure
 from mapdiff.evaluation.benchmark.document import tables, write_tables
 from mapdiff.evaluation.benchmark.observing import observe
-from mapdiff.evaluation.benchmark.plan import MAIN_DOSE, Plan, read_plan
+from mapdiff.evaluation.benchmark.plan import MAIN_DOSE, Entry, Plan, read_plan, runnable
 from mapdiff.evaluation.benchmark.rows import Row, differences, largest_change, rows_of
 from mapdiff.evaluation.benchmark.run import restorers_of, run
 from mapdiff.evaluation.tables import write_json
@@ -48,7 +48,9 @@ def run_evidence(
         InputError: plan, model, scan or page is missing or broken.
         PartialFailure: a quick run does not give the committed values.
     """
-    plan = read_plan(plan_file)
+    plan, left_out = runnable(read_plan(plan_file), work)
+    for entry in left_out:
+        say(f"left out, not trained yet: {entry.key} ({entry.model})")
     committed = read_rows(results) if quick and results.exists() else None
     rows = rows_of(run(plan, work, shared, quick, say, jobs))
     if quick:
@@ -67,18 +69,21 @@ def run_evidence(
         shown = {r.entry: r for r in restorers_of(seen, work, shared, quick, say).values()}
         for into, found in zip((rows, paired), observe(plan.detection, shown, work, say), strict=True):
             into += found
-    write_json(content_of(plan, rows, paired), results)
+    write_json(content_of(plan, left_out, rows, paired), results)
     if page is not None:
         write_tables(page, tables(rows, paired))
     return f"{results}: {len(rows)} rows, {len(paired)} paired differences"
 
 
-def content_of(plan: Plan, rows: list[Row], paired: list[Row]) -> dict[str, object]:
+def content_of(
+    plan: Plan, left_out: Sequence[Entry], rows: list[Row], paired: list[Row]
+) -> dict[str, object]:
     """What the results' file holds."""
     return {
         "mapdiff": __version__,
         "main_input_dose": dose_label(MAIN_DOSE),
         "cohorts": [cohort.folder for cohort in plan.cohorts],
+        "left out, not trained yet": [entry.key for entry in left_out],
         "interval": "95 % bootstrap over subjects, BCa",
         "rows": rows,
         "differences": paired,

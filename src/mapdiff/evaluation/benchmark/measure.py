@@ -35,7 +35,13 @@ class Value:
 
 
 def measure(
-    prediction: Volume, reference: Volume, subject: TestSubject, *, conventions: bool, parts: bool
+    prediction: Volume,
+    reference: Volume,
+    subject: TestSubject,
+    *,
+    conventions: bool,
+    parts: bool,
+    similarity: bool = True,
 ) -> list[Value]:
     """The figures of an image against a reference.
 
@@ -45,9 +51,10 @@ def measure(
         subject: whose organs and lesions are measured.
         conventions: all conventions, over the volume and inside the body; else ours, over the volume.
         parts: measure organs and lesions too, not the image's quality alone.
+        similarity: SSIM too, which takes longer than all the rest.
     """
     x, y, _ = common_unit(prediction, reference)
-    figures = compare(x, y) if conventions else volume_figures(x.array, y.array, y.unit)
+    figures = compare(x, y) if conventions else volume_figures(x.array, y.array, y.unit, similarity)
     values = [Value(f.name, f"{f.protocol}, {f.region}", f.unit, f.value) for f in figures]
     if not parts:
         return values

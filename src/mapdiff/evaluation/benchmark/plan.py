@@ -34,6 +34,7 @@ class CohortSpec:
         slab: slices; None is the whole field of view.
         scans: real scans below the shared data folder, in place of simulated bodies.
         quick: names of the subjects that `--quick` takes.
+        doses_first: the input doses besides the main one are for so many subjects; None is all.
     """
 
     name: str
@@ -45,6 +46,7 @@ class CohortSpec:
     slab: int | None = None
     scans: tuple[str, ...] = ()
     quick: tuple[str, ...] = ("sub-001", "sub-002")
+    doses_first: int | None = None
 
     @property
     def folder(self) -> str:
@@ -67,8 +69,9 @@ class Entry:
         path: "" is the method's own; "mirrored" is MAP-Diff's, the network shown the input each time;
             "chained" is MAP-Diff's with the stage before as the state.
         evaluations: of the network on MAP-Diff's path at most; None is the default.
-        corrected: whether MAP-Diff's path corrects the estimate by its residual.
+        corrected: whether the estimate is corrected by its residual; None: on MAP-Diff's path, not elsewhere.
         first: only so many subjects of each cohort (1000 steps are for few).
+        grids: only cohorts of these grids; () is all.
         main_dose_only: not at the other input doses.
         quick: taken by `--quick`.
         detection: shown to the observer.
@@ -83,8 +86,9 @@ class Entry:
     samples: int = 0
     path: str = ""
     evaluations: int | None = None
-    corrected: bool = True
+    corrected: bool | None = None
     first: int | None = None
+    grids: tuple[str, ...] = ()
     main_dose_only: bool = False
     quick: bool = False
     detection: bool = False
@@ -182,6 +186,22 @@ class Plan:
     def fractions(self) -> tuple[Fraction, ...]:
         """The input doses."""
         return tuple(parse_dose(label) for label in self.doses)
+
+
+def runnable(plan: Plan, work: Path) -> tuple[Plan, tuple[Entry, ...]]:
+    """The plan without the entries whose model has not been trained yet, and those.
+
+    Args:
+        plan: the plan.
+        work: where model files are looked for before the plan's own folder.
+    """
+
+    def there(entry: Entry) -> bool:
+        model = entry.model or ""
+        return not model.endswith(".safetensors") or any((f / model).is_file() for f in (work, plan.folder))
+
+    left_out = tuple(entry for entry in plan.entries if not there(entry))
+    return replace(plan, entries=tuple(entry for entry in plan.entries if there(entry))), left_out
 
 
 def read_plan(path: Path) -> Plan:

@@ -42,6 +42,17 @@ class Outcome:
     level: float | None = None
 
 
+def model_path(model: str, work: Path, committed: Path) -> Path:
+    """The file of an entry's model: one that ships, or below the work folder, or below the committed one.
+
+    Raises:
+        InputError: no model of that name ships with the package.
+    """
+    if not model.endswith(".safetensors"):
+        return pretrained_path(model)
+    return next((p for p in (work / model, committed / model) if p.is_file()), work / model)
+
+
 class Restorer:
     """Loads what an entry needs once, and restores."""
 
@@ -66,9 +77,7 @@ class Restorer:
         self.entry, self._tuned = entry, tuned
         self._denoiser: Denoiser | None = None
         if entry.model is not None:
-            path = pretrained_path(entry.model) if "." not in entry.model else work / entry.model
-            if not path.is_file() and (committed / entry.model).is_file():
-                path = committed / entry.model
+            path = model_path(entry.model, work, committed)
             model = load_model(path)
             if model.method != entry.method:
                 raise InputError(f"is a model of {model.method}, not of {entry.method}", path)
@@ -82,7 +91,7 @@ class Restorer:
     def fingerprint(self) -> str:
         """Changes where the results would: with the entry's settings and the model's weights."""
         facts: dict[str, Any] = asdict(self.entry)
-        for where in ("model", "label", "first", "main_dose_only", "quick", "detection"):
+        for where in ("model", "label", "first", "grids", "main_dose_only", "quick", "detection"):
             facts.pop(where)
         facts["weights"] = None if self._denoiser is None else self._denoiser.hash
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
@@ -106,7 +115,7 @@ class Restorer:
                 low,
                 samples=self.entry.samples,
                 evaluations=self.entry.evaluations or EVALUATIONS,
-                corrected=self.entry.corrected,
+                corrected=self.entry.corrected is not False,
             )
             images = {label: volume.array for label, volume in found.stages.items()}
             images["full"] = found.image.array
@@ -116,7 +125,9 @@ class Restorer:
                 evaluations=found.evaluations * max(self.entry.samples, 1),
                 level=found.level,
             )
-        restored = denoiser.rival.restore(low, samples=self.entry.samples)
+        restored = denoiser.rival.restore(
+            low, samples=self.entry.samples, corrected=self.entry.corrected is True
+        )
         return Outcome(
             {**restored.stages, "full": restored.image},
             dict(restored.states),

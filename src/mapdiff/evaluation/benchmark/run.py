@@ -64,13 +64,21 @@ def units_of(plan: Plan, folders: dict[str, list[Path]], quick: bool) -> Iterato
                 continue
             for dose in plan.fractions:
                 for entry in plan.entries:
-                    if entry.first is not None and number >= entry.first:
+                    last = entry.first if dose == MAIN_DOSE else least(entry.first, cohort.doses_first)
+                    if last is not None and number >= last:
+                        continue
+                    if entry.grids and cohort.grid not in entry.grids:
                         continue
                     if (entry.main_dose_only or quick) and dose != MAIN_DOSE:
                         continue
                     if quick and not entry.quick:
                         continue
                     yield Unit(cohort, folder, name, dose, entry)
+
+
+def least(*limits: int | None) -> int | None:
+    """The smallest of the limits that there are."""
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def run(
@@ -193,8 +201,14 @@ def _values(image: Volume, stage: str, subject: TestSubject, form: str, main: bo
     for name, reference in ((SCAN, subject.scans.get(parse_dose(stage))), (TRUTH, subject.truth)):
         if reference is None or (name == TRUTH and not final):
             continue
+        everything = main and final
         values = measure(
-            image, reference, subject, conventions=main and final and name == SCAN, parts=main and final
+            image,
+            reference,
+            subject,
+            conventions=everything and name == SCAN,
+            parts=everything,
+            similarity=final,
         )
         rows += [{"stage": stage, "form": form, "reference": name, **asdict(value)} for value in values]
     return rows
@@ -217,7 +231,7 @@ def _most(cohort: CohortSpec) -> int:
 
 def _fingerprint(unit: Unit, restorer: Restorer) -> str:
     facts: dict[str, Any] = asdict(unit.cohort)
-    for where in ("subjects", "quick"):
+    for where in ("subjects", "quick", "doses_first"):
         facts.pop(where)
     text = json.dumps([facts, unit.subject, dose_label(unit.dose), restorer.fingerprint])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
