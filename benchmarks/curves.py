@@ -1,0 +1,69 @@
+"""The learning curves of the runs that the benchmark compares: what each was trained for, and how it went.
+
+    python benchmarks/curves.py --work WORK
+
+Reads WORK/trained/*/log.csv, writes benchmarks/results/curves.json and docs/images/learning-curves.png.
+"""
+
+import argparse
+import csv
+import json
+from pathlib import Path
+
+from mapdiff.methods.model_file import load_model, parameters
+from mapdiff.report.plots import OKABE_ITO, new_figure
+
+
+def curve_of(run: Path) -> dict[str, object]:
+    """Steps, validation PSNR and training seconds of a run, with what was trained."""
+    with (run / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    model = load_model(run / "best.safetensors")
+    settings = ("steps", "batch", "patch", "learning_rate", "seed", "channels")
+    return {
+        "method": model.method,
+        "parameters": parameters(model.net),
+        **{name: model.training.get(name) for name in settings},
+        "step": [int(row["step"]) for row in rows],
+        "validation_psnr_db": [round(float(row["psnr"]), 3) for row in rows],
+        "core_hours": round(float(rows[-1]["seconds"]) / 3600, 3),
+    }
+
+
+def draw(curves: dict[str, dict[str, object]], path: Path) -> None:
+    """One line for each run; seeds of a method share a colour."""
+    figure, grid = new_figure(7, 4.2)
+    axes = grid[0][0]
+    methods = list(dict.fromkeys(str(curve["method"]) for curve in curves.values()))
+    for name, curve in curves.items():
+        colour = OKABE_ITO[methods.index(str(curve["method"])) % len(OKABE_ITO)]
+        style = ("-", "--", ":")[int(str(curve["seed"])) % 3]
+        axes.plot(curve["step"], curve["validation_psnr_db"], style, color=colour, label=name, marker=".")
+    axes.set(
+        xlabel="optimiser step",
+        ylabel="validation PSNR, dB",
+        title="The method's own sampler on held-out boxes at 1/20, against the truth",
+    )
+    axes.legend(fontsize=8)
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    """Collect, print, and write the JSON file and the picture."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--json", type=Path, default=Path("benchmarks/results/curves.json"))
+    parser.add_argument("--picture", type=Path, default=Path("docs/images/learning-curves.png"))
+    arguments = parser.parse_args()
+    runs = sorted(log.parent for log in arguments.work.glob("trained/*/log.csv"))
+    curves = {run.name: curve_of(run) for run in runs}
+    for name, curve in curves.items():
+        print(
+            f"{name}: {curve['parameters']} weights, {curve['steps']} steps, {curve['core_hours']} core hours"
+        )
+    arguments.json.write_text(json.dumps(curves, indent=1) + "\n")
+    draw(curves, arguments.picture)
+
+
+if __name__ == "__main__":
+    main()
