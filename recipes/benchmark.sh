@@ -8,7 +8,7 @@ set -euo pipefail
 work=${1:?a folder for cohorts, runs and results}
 shared=${2:?the folder that holds the real scans}
 steps=${STEPS:-3000}
-mkdir -p "$work/train" "$work/trained"
+mkdir -p "$work/train" "$work/trained" "$work/weights"
 
 # Scanners that no preset is (`varied`); the calibration is the Quadra's, whose doses the stages are named by.
 make_store() { # NAME, options of simulate
@@ -34,6 +34,9 @@ train() { # RUN METHOD SEED STEPS, further options
   shift 4
   mapdiff train "$work"/train/*.store -o "$work/trained/$run" --method "$method" --seed "$seed" --steps "$n" \
     --channels 48,96,128 --calibration "$work/train/calibration.json" "$@"
+  if [ ! -e "$work/weights/$run.safetensors" ]; then
+    mapdiff export "$work/trained/$run" -o "$work/weights/$run.safetensors"
+  fi
 }
 train map-diff map-diff 0 "$steps"
 train unet unet 0 "$steps"
