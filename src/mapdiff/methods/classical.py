@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import binary_dilation, find_objects, gaussian_filter, uniform_filter
 
 from mapdiff.body import body_mask, body_scale
 from mapdiff.diffusion.transform import invert, transform
@@ -17,6 +17,7 @@ from mapdiff.volume import Array, Volume
 FWHM_PER_SIGMA = 2.3548
 #: Non-local means (Buades et al. 2005): edges of the compared patches and reach of the search, voxels.
 NLM_PATCH, NLM_REACH = 3, 3
+MARGIN_MM = 15.0
 
 
 def gaussian(volume: Volume, fwhm_mm: float) -> Array:
@@ -29,7 +30,8 @@ def gaussian(volume: Volume, fwhm_mm: float) -> Array:
 def nlm(volume: Volume, strength: float) -> Array:
     """The volume under 3D non-local means (scikit-image's fast form), on the transformed scale.
 
-    There the noise is nearly uniform, so that one filter strength serves faint and bright tissue.
+    There the noise is nearly uniform, so that one filter strength serves faint and bright tissue. It works
+    on the body's box and MARGIN_MM of air; beyond, the air is averaged as the trained methods have it.
 
     Args:
         volume: the scan.
@@ -40,14 +42,17 @@ def nlm(volume: Volume, strength: float) -> Array:
     body = body_mask(volume.array, volume.spacing)
     scale = np.float32(body_scale(volume.array, body))
     x = transform(torch.from_numpy(volume.array.astype(np.float32) / scale)).numpy()
-    filtered = denoise_nl_means(
-        x,
+    near = binary_dilation(body, iterations=max(1, round(MARGIN_MM / max(volume.spacing))))
+    box = find_objects(near.astype(np.uint8))[0]
+    filtered = uniform_filter(x, [2 * round(MARGIN_MM / s / 2) + 1 for s in volume.spacing], mode="nearest")
+    filtered[box] = denoise_nl_means(
+        x[box],
         patch_size=NLM_PATCH,
         patch_distance=NLM_REACH,
         h=strength * noise_of(x, body),
         fast_mode=True,
     )
-    image: Array = invert(torch.from_numpy(np.asarray(filtered, np.float32))).numpy() * scale
+    image: Array = invert(torch.from_numpy(filtered)).numpy() * scale
     return image
 
 

@@ -30,6 +30,7 @@ ENTRIES = [
     {"method": "unet", "model": "unet.safetensors", "quick": True},
     {"method": "ddpm", "model": "ddpm.safetensors", "sampler": "ddim", "steps": 12, "first": 2,
      "main_dose_only": True},
+    {"method": "map-diff", "model": "map-diff.safetensors", "samples": 2, "first": 1, "main_dose_only": True},
 ]  # fmt: skip
 PLAN = {
     "cohorts": [COHORT],
@@ -92,6 +93,8 @@ def row_of(rows, method, metric="psnr", **other):
         "method": method, "metric": metric, "convention": "mapdiff, volume", "reference": "full",
         "stage": "full", "input_dose": "1/20", **other,
     }  # fmt: skip
+    if method == "map-diff":
+        wanted.setdefault("sampler", "")
     found = [row for row in rows if all(row[k] == v for k, v in wanted.items())]
     assert len(found) == 1, (method, metric, other)
     return found[0]
@@ -166,11 +169,19 @@ def test_differences_are_paired(done):
 
 def test_the_page_has_the_tables_and_keeps_its_words(done):
     text = done[1].read_text()
-    assert text.startswith("# Title\n\nBefore.") and text.endswith("After.\n") and "old" not in text
+    assert text.startswith("# Title\n\nBefore.") and text.endswith("After.\n") and "\nold\n" not in text
     assert "## internal, 4 mm" in text and "### Input 1/20" in text and "### Input 1/50" in text
     assert "| ddpm (ddim-12) | 2 |" in text and "map-diff minus unet" in text
     value = row_of(json.loads(done[0].read_text())["rows"], "gaussian")["mean"]
     assert f"| gaussian | 3 | {value:.2f} [" in text
+
+
+def test_the_spread_of_samples_is_held_against_the_scan(done):
+    rows = json.loads(done[0].read_text())["rows"]
+    for metric in ("coverage of 50 %", "coverage of 95 %", "spread over error"):
+        row = row_of(rows, "map-diff", metric, convention="mapdiff, body", sampler="mean of 2")
+        assert row["n"] == 1 and row["mean"] >= 0
+    assert "spread over error" in done[1].read_text()
 
 
 def test_run_again_nothing_is_done_again(done, work, monkeypatch):
@@ -186,7 +197,7 @@ def test_run_again_nothing_is_done_again(done, work, monkeypatch):
 
 def test_a_lost_unit_or_other_weights_are_done_again(done, work):
     units = sorted((work / "units").rglob("*.json"))
-    assert len(units) == 3 * 5 * 2 + 2
+    assert len(units) == 3 * 5 * 2 + 2 + 1
     units[0].unlink()
     said: list[str] = []
     evidence.run_evidence(work / "plan.json", work, done[0], None, None, False, said.append)

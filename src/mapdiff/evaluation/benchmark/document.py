@@ -28,6 +28,12 @@ PARTS = (
     ("kidneys mean, %", "mean bias", "mapdiff, kidneys", "full", 2),
     ("heart mean, %", "mean bias", "mapdiff, heart", "full", 2),
 )
+SPREAD = (
+    ("holds the scan, of 50 %", "coverage of 50 %", "mapdiff, body", "full", 1),
+    ("of 80 %", "coverage of 80 %", "mapdiff, body", "full", 1),
+    ("of 95 %", "coverage of 95 %", "mapdiff, body", "full", 1),
+    ("spread over error", "spread over error", "mapdiff, body", "full", 2),
+)
 STAGES = ("1/10", "1/4", "1/2")
 Columns = Sequence[tuple[str, str, str, str, int]]
 
@@ -42,7 +48,7 @@ def tables(rows: Sequence[Row], differences: Sequence[Row]) -> str:
         for dose in doses:
             at = [r for r in here if r["input_dose"] == dose]
             parts += [f"### Input {dose}\n", _table(at, MAIN, True), _table(at, PARTS, False)]
-            parts.append(_stage_table(at))
+            parts += [_stage_table(at), _table(at, SPREAD, False)]
         told = [d for d in differences if (d["cohort"], d["grid"]) == (cohort, grid)]
         parts.append(_difference_table(told))
     parts += _detection(rows, differences)

@@ -6,13 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mapdiff.body import body_mask
+from mapdiff.dose import FULL
 from mapdiff.evaluation.benchmark.subjects import TestSubject
 from mapdiff.evaluation.compare import common_unit, compare, volume_figures
 from mapdiff.evaluation.contrast import contrast_figures
+from mapdiff.evaluation.coverage import coverage
 from mapdiff.evaluation.lesions import lesion_figures
 from mapdiff.evaluation.metrics import Figure
 from mapdiff.evaluation.regions import region_figures
-from mapdiff.volume import Volume
+from mapdiff.volume import Array, Volume
 
 LESIONS = "mapdiff, lesions"
 
@@ -67,6 +70,21 @@ def measure(
         found += contrast_figures(x.array, y.array, subject.lesions, y.spacing)
         values += _over_lesions(f for f in found if f.name.endswith(" bias") or f.name == "contrast recovery")
     return values
+
+
+def spread_values(mean: Array, deviation: Array, subject: TestSubject, samples: int) -> list[Value]:
+    """How often the samples' spread holds the full-dose scan, inside its body.
+
+    Args:
+        mean: of the samples, on the subject's grid and in its unit.
+        deviation: their standard deviation.
+        subject: whose full-dose scan they claim to be draws of.
+        samples: their number.
+    """
+    full = subject.scans[FULL]
+    body = body_mask(full.array, full.spacing)
+    figures = coverage(mean, deviation, full.array, samples=samples, mask=body, region="body")
+    return [Value(f.name, f"{f.protocol}, {f.region}", f.unit, f.value) for f in figures]
 
 
 def _over_lesions(figures: Iterable[Figure]) -> list[Value]:

@@ -30,6 +30,7 @@ class Outcome:
     Attributes:
         images: by stage label, "full" among them.
         states: by stage label, a path's own state there.
+        deviation: standard deviation over the samples, where two or more were drawn.
         seconds: time taken.
         evaluations: of a network, in all.
         level: noise level that was found, or None.
@@ -37,6 +38,7 @@ class Outcome:
 
     images: dict[str, Array]
     states: dict[str, Array] = field(default_factory=dict)
+    deviation: Array | None = None
     seconds: float = 0.0
     evaluations: int = 0
     level: float | None = None
@@ -121,6 +123,7 @@ class Restorer:
             images["full"] = found.image.array
             return Outcome(
                 images,
+                deviation=None if found.deviation is None else found.deviation.array,
                 seconds=found.seconds,
                 evaluations=found.evaluations * max(self.entry.samples, 1),
                 level=found.level,
@@ -131,6 +134,7 @@ class Restorer:
         return Outcome(
             {**restored.stages, "full": restored.image},
             dict(restored.states),
+            restored.deviation,
             restored.seconds,
             restored.evaluations * max(self.entry.samples, 1),
             restored.level,

@@ -20,7 +20,7 @@ import torch
 from mapdiff.atomic import written_aside
 from mapdiff.dose import FULL, dose_label, parse_dose
 from mapdiff.errors import InputError
-from mapdiff.evaluation.benchmark.measure import measure
+from mapdiff.evaluation.benchmark.measure import measure, spread_values
 from mapdiff.evaluation.benchmark.plan import MAIN_DOSE, CohortSpec, Entry, Plan
 from mapdiff.evaluation.benchmark.restore import Outcome, Restorer
 from mapdiff.evaluation.benchmark.subjects import TestSubject, load, name_of, prepare
@@ -179,6 +179,9 @@ def record(unit: Unit, subject: TestSubject, outcome: Outcome, fingerprint: str)
         for stage, image in images.items():
             if main or parse_dose(stage) == FULL:
                 values += _values(low.with_array(image), stage, subject, form, main)
+    if outcome.deviation is not None:
+        found = spread_values(outcome.images["full"], outcome.deviation, subject, unit.entry.samples)
+        values += [{"stage": "full", "form": "", "reference": SCAN, **asdict(value)} for value in found]
     return {
         "fingerprint": fingerprint,
         "cohort": unit.cohort.name,
