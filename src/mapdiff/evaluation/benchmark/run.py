@@ -106,8 +106,10 @@ def run(
         InputError: a model or a scan is missing.
     """
     # A quick run simulates no more subjects than it looks at.
-    cohorts = [replace(c, subjects=min(c.subjects, _most(c))) if quick else c for c in plan.cohorts]
-    folders = {c.folder: prepare(c, work, shared, say) for c in cohorts}
+    if quick:
+        shorter = [replace(c, subjects=min(c.subjects, _most(c))) for c in plan.cohorts if c.quick]
+        plan = replace(plan, cohorts=tuple(shorter))
+    folders = {c.folder: prepare(c, work, shared, say) for c in plan.cohorts}
     units = list(units_of(plan, folders, quick))
     groups = [list(group) for _, group in groupby(units, key=lambda unit: unit.folder)]
     ready = partial(restorers_of, plan, work, shared, quick)
@@ -229,7 +231,7 @@ def restorers_of(plan: Plan, work: Path, shared: Path | None, quick: bool, say: 
 
 def _most(cohort: CohortSpec) -> int:
     numbers = [int(name.rpartition("-")[2]) for name in cohort.quick]
-    return max(numbers, default=1)
+    return max(numbers)
 
 
 def _fingerprint(unit: Unit, restorer: Restorer) -> str:
