@@ -170,8 +170,16 @@ def test_differences_are_paired(done):
 def test_the_page_has_the_tables_and_keeps_its_words(done):
     text = done[1].read_text()
     assert text.startswith("# Title\n\nBefore.") and text.endswith("After.\n") and "\nold\n" not in text
-    assert "## internal, 4 mm" in text and "### Input 1/20" in text and "### Input 1/50" in text
-    assert "| ddpm (ddim-12) | 2 |" in text and "map-diff minus unet" in text
+    assert "## internal, 4 mm" in text and "### Input 1/20" in text and "PSNR from 1/50" in text
+    assert "| ddpm (ddim-12) | 2 |" in text and "map-diff minus, paired" in text
+    unet = next(
+        d
+        for d in json.loads(done[0].read_text())["differences"]
+        if (d["versus"]["method"], d["metric"], d["convention"]) == ("unet", "psnr", "mapdiff, volume")
+        and (d["input_dose"], d["stage"], d["reference"]) == ("1/20", "full", "full")
+    )
+    mark = "**" if unet["clear_of_zero"] else ""
+    assert f"| unet | 3 | {mark}{unet['mean']:+.2f}{mark} [{unet['ci_low']:+.2f}" in text
     value = row_of(json.loads(done[0].read_text())["rows"], "gaussian")["mean"]
     assert f"| gaussian | 3 | {value:.2f} [" in text
 

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mapdiff.atomic import written_aside
+from mapdiff.dose import dose_label, parse_dose
 from mapdiff.errors import InputError
 from mapdiff.evaluation.benchmark.observing import AUC
+from mapdiff.evaluation.benchmark.plan import MAIN_DOSE
 from mapdiff.evaluation.benchmark.rows import OURS, Row, way_to_oracle
 
 BEGIN, END = "<!-- benchmark tables: written by mapdiff benchmark -->", "<!-- end of benchmark tables -->"
@@ -39,18 +41,16 @@ Columns = Sequence[tuple[str, str, str, str, int]]
 
 
 def tables(rows: Sequence[Row], differences: Sequence[Row]) -> str:
-    """Markdown: for each cohort and grid the main table, parts, stages, other doses, paired differences."""
+    """Markdown: for each cohort and grid the main table, parts, stages, spread, differences, other doses."""
     parts = []
+    main = dose_label(MAIN_DOSE)
     for cohort, grid in sorted({(r["cohort"], r["grid"]) for r in rows if r["metric"] != AUC}):
         here = [r for r in rows if (r["cohort"], r["grid"]) == (cohort, grid)]
-        doses = sorted({r["input_dose"] for r in here}, key=lambda d: -int(d.rpartition("/")[2]))
-        parts.append(f"## {cohort}, {grid}\n")
-        for dose in doses:
-            at = [r for r in here if r["input_dose"] == dose]
-            parts += [f"### Input {dose}\n", _table(at, MAIN, True), _table(at, PARTS, False)]
-            parts += [_stage_table(at), _table(at, SPREAD, False)]
-        told = [d for d in differences if (d["cohort"], d["grid"]) == (cohort, grid)]
-        parts.append(_difference_table(told))
+        at = [r for r in here if r["input_dose"] == main]
+        told = [d for d in differences if (d["cohort"], d["grid"], d["input_dose"]) == (cohort, grid, main)]
+        parts += [f"## {cohort}, {grid}\n", f"### Input {main}\n", _table(at, MAIN, True)]
+        parts += [_table(at, PARTS, False), _stage_table(at), _table(at, SPREAD, False)]
+        parts += [_difference_table(told), _dose_table([r for r in here if r["input_dose"] != main])]
     parts += _detection(rows, differences)
     return "\n".join(part for part in parts if part)
 
@@ -142,26 +142,63 @@ def _stage_table(rows: Sequence[Row]) -> str:
 
 
 def _difference_table(differences: Sequence[Row]) -> str:
-    body = []
-    for d in differences:
-        if d["convention"] != "mapdiff, volume":
-            continue
-        digits = 2 if d["metric"] == "psnr" else 4
-        span = "" if d["ci_low"] is None else f" [{d['ci_low']:+.{digits}f}, {d['ci_high']:+.{digits}f}]"
-        body.append(
-            [
-                f"{_label(d['method'], d['sampler'])} minus {_label(**d['versus'])}",
-                d["input_dose"],
-                d["stage"],
-                d["reference"],
-                d["metric"].upper(),
-                str(d["n"]),
-                f"{d['mean']:+.{digits}f}{span}",
-                "yes" if d["clear_of_zero"] else "no",
-            ]
+    """Ours minus each other; what is clear of zero stands in bold."""
+    columns = [
+        (
+            f"{metric.upper()} to the {'truth' if reference == 'truth' else 'full dose'}",
+            metric,
+            reference,
+            "full",
         )
-    headings = ["paired difference", "input", "stage", "reference", "figure", "n", "mean", "clear of zero"]
-    return _lines(headings, sorted(body)) if body else ""
+        for reference in ("full", "truth")
+        for metric in ("psnr", "ssim", "nmae")
+    ] + [(f"PSNR at {stage}", "psnr", "full", stage) for stage in STAGES]
+    found = {
+        (*d["versus"].values(), d["metric"], d["reference"], d["stage"]): d
+        for d in differences
+        if d["convention"] == "mapdiff, volume"
+    }
+    others = sorted({key[:2] for key in found})
+    body = []
+    for other in others:
+        cells = [found.get((*other, *column[1:])) for column in columns]
+        n = max(d["n"] for d in cells if d is not None)
+        body.append([_label(*other), str(n), *[_difference(d) for d in cells]])
+    headings = [f"{OURS} minus, paired", "n", *[column[0] for column in columns]]
+    return _lines(headings, body) if body else ""
+
+
+def _difference(d: Row | None) -> str:
+    if d is None:
+        return ""
+    digits = 2 if d["metric"] == "psnr" else 4
+    text = f"{d['mean']:+.{digits}f}"
+    if d["clear_of_zero"]:
+        text = f"**{text}**"
+    if d["ci_low"] is not None:
+        text += f" [{d['ci_low']:+.{digits}f}, {d['ci_high']:+.{digits}f}]"
+    return text
+
+
+def _dose_table(rows: Sequence[Row]) -> str:
+    """PSNR and NMAE of the full-dose estimate from the other input doses."""
+    doses = sorted({r["input_dose"] for r in rows}, key=lambda d: -parse_dose(d))
+    columns = [
+        (f"{metric.upper()} from {dose}", metric, digits, dose)
+        for dose in doses
+        for metric, digits in (("psnr", 2), ("nmae", 4))
+    ]
+    body = []
+    for method in _methods(rows):
+        found = []
+        for _, metric, _, dose in columns:
+            at = [r for r in rows if r["input_dose"] == dose]
+            found.append(_find(at, method, "full", ("", metric, "mapdiff, volume", "full")))
+        if any(row is not None for row in found):
+            n = max(row["n"] for row in found if row is not None)
+            cells = [_cell(row, column[2]) for row, column in zip(found, columns, strict=True)]
+            body.append([_label(*method), str(n), *cells])
+    return _lines(["other input doses", "n", *[c[0] for c in columns]], body) if body else ""
 
 
 def write_tables(page: Path, text: str) -> None:
