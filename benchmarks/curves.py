@@ -26,7 +26,7 @@ def curve_of(run: Path) -> dict[str, object]:
         **{name: model.training.get(name) for name in settings},
         "step": [int(row["step"]) for row in rows],
         "validation_psnr_db": [round(float(row["psnr"]), 3) for row in rows],
-        "core_hours": round(float(rows[-1]["seconds"]) / 3600, 3),
+        "hours": round(float(rows[-1]["seconds"]) / 3600, 3),
     }
 
 
@@ -58,9 +58,7 @@ def main() -> None:
     runs = sorted(log.parent for log in arguments.work.glob("trained/*/log.csv"))
     curves = {run.name: curve_of(run) for run in runs}
     for name, curve in curves.items():
-        print(
-            f"{name}: {curve['parameters']} weights, {curve['steps']} steps, {curve['core_hours']} core hours"
-        )
+        print(f"{name}: {curve['parameters']} weights, {curve['steps']} steps, {curve['hours']} hours")
     arguments.json.write_text(json.dumps(curves, indent=1) + "\n")
     draw(curves, arguments.picture)
 

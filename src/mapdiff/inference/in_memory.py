@@ -32,6 +32,8 @@ from mapdiff.volume import Volume
 
 #: Air round the body that the network restores too, mm; beyond it the air is averaged over boxes as wide.
 MARGIN_MM = 15.0
+#: Where the input makes up more than this of an image there is no estimate in it to correct.
+NEARLY_ALL = 0.95
 Progress = Callable[[int], None]
 
 
@@ -171,6 +173,8 @@ class InMemory:
         if corrected:
             for label, image in mean.items():
                 ratio = dose / doses[label]
+                if ratio > NEARLY_ALL:
+                    continue
                 z = scan.corrected((image - ratio * scan.u) / (1 - ratio), noise)
                 mean[label] = dose_path.step(scan.u, z, ratio)
         full = mean.pop("full")

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from mapdiff.errors import InputError, PartialFailure
-from mapdiff.evaluation.benchmark import evidence, run, tuning
+from mapdiff.evaluation.benchmark import evidence, run, subjects, tuning
 from mapdiff.evaluation.benchmark.document import BEGIN, END, tables, write_tables
 from mapdiff.evaluation.benchmark.plan import CohortSpec, Entry, Plan, read_plan
+from mapdiff.evaluation.benchmark.restore import Restorer
 from mapdiff.evaluation.benchmark.rows import KEYS, differences, largest_change, rows_of, way_to_oracle
 from mapdiff.evaluation.benchmark.subjects import TestSubject
 from mapdiff.inference.in_memory import InMemory
@@ -63,6 +64,7 @@ def on_tiny(tiny_cohort):
         patch.setattr(run, "prepare", lambda spec, *_: folders[: spec.subjects])
         patch.setattr(tuning, "prepare", lambda spec, *_: folders[: spec.subjects])
         patch.setattr("mapdiff.evaluation.statistics.RESAMPLES", 99)
+        patch.setattr("mapdiff.evaluation.benchmark.rows.LEAST_SUBJECTS", 3)
         # Networks that nothing trained take no noise away, so they would find none.
         patch.setattr(InMemory, "_noise", lambda *_: InputNoise(FULL_LEVEL * 20**0.5, 64.0))
         yield
@@ -171,7 +173,10 @@ def test_the_page_has_the_tables_and_keeps_its_words(done):
     text = done[1].read_text()
     assert text.startswith("# Title\n\nBefore.") and text.endswith("After.\n") and "\nold\n" not in text
     assert "## internal, 4 mm" in text and "### Input 1/20" in text and "PSNR from 1/50" in text
-    assert "| ddpm (ddim-12) | 2 |" in text and "map-diff minus, paired" in text
+    whole, few = text.split("The first 2 subjects only:")
+    assert "| ddpm (ddim-12) | 3 |" not in text and "| ddpm (ddim-12) | 2 |" not in whole
+    assert "| ddpm (ddim-12) | 2 |" in few and "| unet | 2 |" in few and "map-diff minus, paired" in few
+    assert "(n = 3)" in whole and "(n = 2)" in whole  # of stages
     unet = next(
         d
         for d in json.loads(done[0].read_text())["differences"]
@@ -231,6 +236,67 @@ def test_quick_compares_with_what_is_committed(done, work):
     with pytest.raises(PartialFailure, match=r"0\.0500 dB.*above 0\.02"):
         evidence.run_evidence(work / "plan.json", work, changed, None, None, True, lambda text: None)
     assert done[0].read_text() == before
+
+
+def test_quick_restores_anew(done, work):
+    """What a unit's file says plays no part, and none is written."""
+    unit = next((work / "units").rglob("sub-001/1-20/unet.json"))
+    before = unit.read_text()
+    unit.write_text(before.replace('"value": ', '"value": 1'))
+    line = evidence.run_evidence(work / "plan.json", work, done[0], None, None, True, lambda text: None)
+    assert " 0.0000 dB over " in line
+    unit.write_text(before)
+
+
+def test_quick_wants_every_value_to_be_committed(done, work, tmp_path):
+    content = json.loads(done[0].read_text())
+    content["rows"] = [row for row in content["rows"] if row["method"] != "unet"]
+    lacking = tmp_path / "lacking.json"
+    lacking.write_text(json.dumps(content))
+    with pytest.raises(PartialFailure, match=r"lacking\.json lacks internal 4 mm unet  sub-001"):
+        evidence.run_evidence(work / "plan.json", work, lacking, None, None, True, lambda text: None)
+    with pytest.raises(InputError, match=r"none\.json"):
+        evidence.run_evidence(work / "plan.json", work, tmp_path / "none.json", None, None, True, print)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"method": "unet", "path": "chained"},
+        {"method": "unet", "path": "mirrored", "samples": 2},
+        {"method": "ddpm", "path": "mirrored"},
+        {"method": "gan", "evaluations": 2},
+        {"method": "map-diff", "path": "sideways"},
+    ],
+)
+def test_paths_that_a_network_was_not_made_for(facts):
+    with pytest.raises(InputError, match="path"):
+        Entry(model="m.safetensors", **facts)
+    assert Entry("unet", "m.safetensors", path="mirrored", evaluations=1).key == "unet"
+
+
+def test_a_tuned_parameter_and_the_voxel_size_are_part_of_the_fingerprint(tmp_path):
+    widths = {(1.65,) * 3: 3.0, (4.0,) * 3: 9.0}
+    restorer = Restorer(Entry("gaussian"), tmp_path, lambda method, dose, spacing: widths[spacing])
+    marks = {restorer.fingerprint(Fraction(1, 20), spacing) for spacing in widths}
+    assert len(marks) == 2
+
+
+def test_real_scans_are_tied_to_what_they_were_made_from(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(
+        subjects,
+        "simulate_from_image",
+        lambda scan, folder, *_, **__: (folder.mkdir(parents=True), made.append(scan)),
+    )
+    for name in ("a", "b"):
+        (tmp_path / "shared" / name).mkdir(parents=True)
+    spec = CohortSpec("real", "own", "quadra", seed=5, scans=("a", "b"))
+    for only in (("scan-2",), (), ()):
+        folders = subjects.prepare(spec, tmp_path, tmp_path / "shared", lambda line: None, only)
+    assert [path.name for path in made] == ["b", "a"] and len(folders) == 2
+    with pytest.raises(InputError, match="another scan"):
+        subjects.prepare(replace(spec, scans=("b", "a")), tmp_path, tmp_path / "shared", print)
 
 
 def test_quick_takes_its_subjects_and_entries_only(work):
@@ -314,7 +380,7 @@ def test_rows_leave_out_what_is_not_finite():
     assert row["n"] == 2 and row["mean"] == 31 and set(row["subjects"]) == {"s0", "s1"}
     one = rows_of(records[:1])
     assert next(r for r in one if r["metric"] == "psnr")["ci_low"] is None
-    assert differences(one) == [] and largest_change(one, one) == (0.0, 1)
+    assert differences(one) == [] and largest_change(one, one) == (0.0, 1, [])
 
 
 def test_a_page_without_markers_is_refused(tmp_path):

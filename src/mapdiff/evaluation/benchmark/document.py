@@ -18,7 +18,6 @@ MAIN = (
     ("NMAE", "nmae", "mapdiff, volume", "full", 4),
     ("PSNR to the truth, dB", "psnr", "mapdiff, volume", "truth", 2),
     ("total activity, %", "total activity bias", "mapdiff, volume", "full", 2),
-    ("seconds", "seconds", "wall time", "full", 1),
     ("evaluations", "evaluations", "of the network, per volume", "full", 0),
 )
 PARTS = (
@@ -30,6 +29,8 @@ PARTS = (
     ("kidneys mean, %", "mean bias", "mapdiff, kidneys", "full", 2),
     ("heart mean, %", "mean bias", "mapdiff, heart", "full", 2),
 )
+#: Columns of the table of a few subjects.
+FEW = (*(column for column in MAIN if column[1] not in ("total activity bias", "evaluations")), *PARTS[:2])
 SPREAD = (
     ("holds the scan, of 50 %", "coverage of 50 %", "mapdiff, body", "full", 1),
     ("of 80 %", "coverage of 80 %", "mapdiff, body", "full", 1),
@@ -41,18 +42,49 @@ Columns = Sequence[tuple[str, str, str, str, int]]
 
 
 def tables(rows: Sequence[Row], differences: Sequence[Row]) -> str:
-    """Markdown: for each cohort and grid the main table, parts, stages, spread, differences, other doses."""
+    """Markdown: for each cohort and grid the main table, parts, stages, spread, differences, other doses.
+
+    Methods that were run on a part of the subjects stand in a table of their own, where every method's mean
+    is over those subjects.
+    """
     parts = []
     main = dose_label(MAIN_DOSE)
     for cohort, grid in sorted({(r["cohort"], r["grid"]) for r in rows if r["metric"] != AUC}):
         here = [r for r in rows if (r["cohort"], r["grid"]) == (cohort, grid)]
         at = [r for r in here if r["input_dose"] == main]
         told = [d for d in differences if (d["cohort"], d["grid"], d["input_dose"]) == (cohort, grid, main)]
-        parts += [f"## {cohort}, {grid}\n", f"### Input {main}\n", _table(at, MAIN, True)]
-        parts += [_table(at, PARTS, False), _stage_table(at), _table(at, SPREAD, False)]
+        sets = _subjects_by_method(at)
+        everyone = max(sets.values(), key=len)
+        whole = [r for r in at if sets[r["method"], r["sampler"]] == everyone]
+        parts += [f"## {cohort}, {grid}\n", f"### Input {main}\n", _table(whole, MAIN, True)]
+        parts += [_table(whole, PARTS, False), _stage_table(at)]
+        for some in sorted({s for s in sets.values() if s and s < everyone}, key=len, reverse=True):
+            parts.append(f"The first {len(some)} subjects only:\n")
+            parts.append(_table(_restricted(at, some), FEW, False))
+        parts += [_table(at, SPREAD, False)]
         parts += [_difference_table(told), _dose_table([r for r in here if r["input_dose"] != main])]
     parts += _detection(rows, differences)
     return "\n".join(part for part in parts if part)
+
+
+def _subjects_by_method(rows: Sequence[Row]) -> dict[tuple[str, str], frozenset[str]]:
+    """Whom each method was run on; a path's own states go with their method."""
+    sets: dict[tuple[str, str], frozenset[str]] = {}
+    for row in rows:
+        key = row["method"], row["sampler"]
+        sets[key] = sets.get(key, frozenset()) | frozenset(row["subjects"])
+    return sets
+
+
+def _restricted(rows: Sequence[Row], subjects: frozenset[str]) -> list[Row]:
+    """The rows of the methods that were run on these subjects, their means over these."""
+    found = []
+    for row in rows:
+        values = [row["subjects"][name] for name in subjects if name in row["subjects"]]
+        if len(values) == len(subjects):
+            mean = sum(values) / len(values)
+            found.append({**row, "n": len(values), "mean": mean, "ci_low": None, "ci_high": None})
+    return found
 
 
 def _detection(rows: Sequence[Row], differences: Sequence[Row]) -> list[str]:
@@ -99,7 +131,7 @@ def _cell(row: Row | None, decimals: int) -> str:
     if row is None:
         return ""
     text = f"{row['mean']:.{decimals}f}"
-    if row["ci_low"] is not None and row["metric"] not in ("seconds", "evaluations"):
+    if row["ci_low"] is not None and row["metric"] != "evaluations":
         text += f" [{row['ci_low']:.{decimals}f}, {row['ci_high']:.{decimals}f}]"
     return text
 
@@ -136,7 +168,10 @@ def _stage_table(rows: Sequence[Row]) -> str:
     for method in _methods(rows):
         found = [_find(rows, method, column[5], column) for column in columns]
         if any(row is not None for row in found):
-            cells = [_cell(row, column[4]) for row, column in zip(found, columns, strict=True)]
+            cells = [
+                "" if row is None else f"{_cell(row, column[4])} (n = {row['n']})"
+                for row, column in zip(found, columns, strict=True)
+            ]
             body.append([_label(*method), *cells])
     return _lines(["stages against the scans of their doses", *[c[0] for c in columns]], body) if body else ""
 
@@ -163,12 +198,12 @@ def _difference_table(differences: Sequence[Row]) -> str:
     for other in others:
         cells = [found.get((*other, *column[1:])) for column in columns]
         n = max(d["n"] for d in cells if d is not None)
-        body.append([_label(*other), str(n), *[_difference(d) for d in cells]])
+        body.append([_label(*other), str(n), *[_difference(d, n) for d in cells]])
     headings = [f"{OURS} minus, paired", "n", *[column[0] for column in columns]]
     return _lines(headings, body) if body else ""
 
 
-def _difference(d: Row | None) -> str:
+def _difference(d: Row | None, n: int) -> str:
     if d is None:
         return ""
     digits = 2 if d["metric"] == "psnr" else 4
@@ -177,7 +212,7 @@ def _difference(d: Row | None) -> str:
         text = f"**{text}**"
     if d["ci_low"] is not None:
         text += f" [{d['ci_low']:+.{digits}f}, {d['ci_high']:+.{digits}f}]"
-    return text
+    return text if d["n"] == n else f"{text} (n = {d['n']})"
 
 
 def _dose_table(rows: Sequence[Row]) -> str:

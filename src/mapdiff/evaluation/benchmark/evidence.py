@@ -51,18 +51,10 @@ def run_evidence(
     plan, left_out = runnable(read_plan(plan_file), work)
     for entry in left_out:
         say(f"left out, not trained yet: {entry.key} ({entry.model})")
-    committed = read_rows(results) if quick and results.exists() else None
+    committed = read_rows(results) if quick else []
     rows = rows_of(run(plan, work, shared, quick, say, jobs))
     if quick:
-        if committed is None:
-            return f"{len(rows)} rows; there are no committed results to compare with"
-        change, shared_values = largest_change(committed, rows)
-        line = f"largest PSNR difference from {results.name}: {change:.4f} dB over {shared_values} values"
-        if not shared_values:
-            raise PartialFailure(f"{results.name} and this run share no value")
-        if change > TOLERANCE_DB:
-            raise PartialFailure(f"{line}, above {TOLERANCE_DB} dB")
-        return line
+        return compared(committed, rows, results)
     paired = differences(rows)
     if plan.detection is not None:
         seen = replace(plan, entries=tuple(entry for entry in plan.entries if entry.detection))
@@ -73,6 +65,21 @@ def run_evidence(
     if page is not None:
         write_tables(page, tables(rows, paired))
     return f"{results}: {len(rows)} rows, {len(paired)} paired differences"
+
+
+def compared(committed: Sequence[Row], rows: Sequence[Row], results: Path) -> str:
+    """What a quick run says of the committed values.
+
+    Raises:
+        PartialFailure: a value is not among them, or differs by more than TOLERANCE_DB.
+    """
+    change, shared, missing = largest_change(committed, rows)
+    if missing or not shared:
+        raise PartialFailure(f"{results.name} lacks {', '.join(missing) or 'every value'}")
+    line = f"largest PSNR difference from {results.name}: {change:.4f} dB over {shared} values"
+    if change > TOLERANCE_DB:
+        raise PartialFailure(f"{line}, above {TOLERANCE_DB} dB")
+    return line
 
 
 def content_of(

@@ -120,9 +120,10 @@ def _outputs(spec: DetectionSpec, restorer: Restorer, number: int, work: Path, s
     """Channel outputs of a body's pairs in what a method makes of its two scans."""
     source = _pair_path(spec, work, number)
     path = source.parent / restorer.entry.key / f"{source.stem}.json"
+    fingerprint = restorer.fingerprint(MAIN_DOSE, spec.spacing_mm)
     if path.exists():
         known = json.loads(path.read_text())
-        if known["fingerprint"] == restorer.fingerprint:
+        if known["fingerprint"] == fingerprint:
             return np.asarray(known["present"]), np.asarray(known["absent"])
     held = np.load(source)
     places = [tuple(int(c) for c in place) for place in held["places"]]
@@ -135,7 +136,7 @@ def _outputs(spec: DetectionSpec, restorer: Restorer, number: int, work: Path, s
         found.append(channel_outputs([image], [places], channels, EDGE))  # type: ignore[list-item]
     with written_aside(path) as aside:
         facts = {"present": found[0].tolist(), "absent": found[1].tolist()}
-        aside.write_text(json.dumps({"fingerprint": restorer.fingerprint, **facts}))
+        aside.write_text(json.dumps({"fingerprint": fingerprint, **facts}))
     say(f"{FOLDER}: body {number} {restorer.entry.key}")
     return found[0], found[1]
 

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from mapdiff.dose import dose_label, parse_dose
 from mapdiff.errors import InputError
 from mapdiff.methods.classical import CLASSICAL
+from mapdiff.methods.map_diff import MapDiff
 from mapdiff.methods.registry import METHODS
 
 #: Rows that need no method: the input itself, and d u + (1 - d) z, the most that anyone could reach against a
@@ -97,10 +98,18 @@ class Entry:
         """Check the names.
 
         Raises:
-            InputError: the method or its path is unknown, or it lacks the model that it needs.
+            InputError: the method or its path is unknown, the two do not fit, or it lacks the model that it
+                needs.
         """
         if self.path not in PATHS:
             raise InputError(f"benchmark path '{self.path}' is unknown")
+        of_map_diff = self.method in METHODS and isinstance(METHODS[self.method](), MapDiff)
+        # A one-shot network knows no state: neither a stage before nor a sample's.
+        fits = of_map_diff or (self.method == "unet" and self.path == "mirrored" and not self.samples)
+        if (self.path and not fits) or (self.evaluations and not (of_map_diff or self.path)):
+            raise InputError(f"benchmark method '{self.method}' cannot be run on MAP-Diff's path so")
+        if self.detection and self.method == ORACLE:
+            raise InputError("the benchmark's oracle cannot be shown to the observer")
         if self.method in (INPUT, ORACLE, *CLASSICAL):
             return
         if self.method not in METHODS:
@@ -179,6 +188,8 @@ class Plan:
         tuned_on = {(v.scanner, v.seed) for v in self.validation}
         if any((c.scanner, c.seed) in tuned_on and not c.scans for c in self.cohorts):
             raise InputError("the benchmark plan tunes on the subjects that it tests on")
+        if self.detection and not any(e.detection and e.method == INPUT for e in self.entries):
+            raise InputError("the benchmark plan does not show the input to the observer")
         if MAIN_DOSE not in self.fractions:
             raise InputError(f"the benchmark plan lacks the input dose {dose_label(MAIN_DOSE)}")
 

@@ -22,6 +22,9 @@ from mapdiff.methods.map_diff import MapDiff
 from mapdiff.methods.model_file import load_model
 from mapdiff.volume import Array
 
+#: Raised by hand where a method or a measure comes to give other figures: what was kept is then done anew.
+VERSION = 1
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -89,13 +92,21 @@ class Restorer:
             if rival is not None and isinstance(rival.method, Ddpm) and entry.sampler:
                 rival.method = Ddpm(sampler=entry.sampler, steps=entry.steps)
 
-    @property
-    def fingerprint(self) -> str:
-        """Changes where the results would: with the entry's settings and the model's weights."""
+    def fingerprint(self, dose: Fraction, spacing: tuple[float, float, float]) -> str:
+        """Changes where the results would: with settings, parameter, weights or precision.
+
+        Args:
+            dose: of the input.
+            spacing: voxel size of the scan.
+        """
         facts: dict[str, Any] = asdict(self.entry)
         for where in ("model", "label", "first", "grids", "main_dose_only", "quick", "detection"):
             facts.pop(where)
-        facts["weights"] = None if self._denoiser is None else self._denoiser.hash
+        facts["version"] = VERSION
+        if self._denoiser is not None:
+            facts["weights"], facts["precision"] = self._denoiser.hash, self._denoiser.precision
+        if self.entry.method in CLASSICAL:
+            facts["parameter"] = self._tuned(self.entry.method, dose, spacing)
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
     def __call__(self, subject: TestSubject, dose: Fraction) -> Outcome:
@@ -119,7 +130,9 @@ class Restorer:
                 evaluations=self.entry.evaluations or EVALUATIONS,
                 corrected=self.entry.corrected is not False,
             )
-            images = {label: volume.array for label, volume in found.stages.items()}
+            # Of samples the denoiser keeps the first one's stages, which are not comparable with means.
+            stages = {} if self.entry.samples else found.stages
+            images = {label: volume.array for label, volume in stages.items()}
             images["full"] = found.image.array
             return Outcome(
                 images,
@@ -133,7 +146,7 @@ class Restorer:
         )
         return Outcome(
             {**restored.stages, "full": restored.image},
-            dict(restored.states),
+            {} if self.entry.corrected else dict(restored.states),
             restored.deviation,
             restored.seconds,
             restored.evaluations * max(self.entry.samples, 1),

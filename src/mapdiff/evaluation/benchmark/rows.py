@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mapdiff.evaluation.benchmark.plan import INPUT, ORACLE
-from mapdiff.evaluation.statistics import mean_interval, paired_difference
+from mapdiff.evaluation.statistics import Interval, mean_interval, paired_difference
 
+#: Of fewer subjects no interval is given: resampling them tells next to nothing.
+LEAST_SUBJECTS = 6
 #: What every row is told apart by, in this order.
 KEYS = (
     "cohort",
@@ -36,7 +38,7 @@ def rows_of(records: Sequence[Mapping[str, Any]]) -> list[Row]:
         records: of `run`.
 
     Returns:
-        Rows with KEYS, "protocol", "region", "n", "mean", "ci_low", "ci_high" (null for one subject) and
+        Rows with KEYS, "protocol", "region", "n", "mean", "ci_low", "ci_high" (null below LEAST_SUBJECTS) and
         "subjects", the values by subject's name; a figure that is not finite for a subject leaves it out.
     """
     found: dict[tuple[str, ...], dict[str, float]] = defaultdict(dict)
@@ -71,10 +73,14 @@ def _row(key: dict[str, str], values: dict[str, float]) -> Row:
         "region": region if key["metric"] not in TIMES else "volume",
         "n": interval.n,
         "mean": interval.mean,
-        "ci_low": None if math.isnan(interval.low) else interval.low,
-        "ci_high": None if math.isnan(interval.high) else interval.high,
+        **_ends(interval),
         "subjects": dict(sorted(values.items())),
     }
+
+
+def _ends(interval: Interval) -> dict[str, float | None]:
+    few = interval.n < LEAST_SUBJECTS or math.isnan(interval.low)
+    return {"ci_low": None if few else interval.low, "ci_high": None if few else interval.high}
 
 
 def differences(rows: Sequence[Row], metrics: Sequence[str] = COMPARED) -> list[Row]:
@@ -107,9 +113,8 @@ def _difference(one: Row, other: Row, common: list[str]) -> Row:
         "versus": {"method": other["method"], "sampler": other["sampler"]},
         "n": interval.n,
         "mean": interval.mean,
-        "ci_low": None if math.isnan(interval.low) else interval.low,
-        "ci_high": None if math.isnan(interval.high) else interval.high,
-        "clear_of_zero": interval.clear_of_zero(),
+        **_ends(interval),
+        "clear_of_zero": interval.n >= LEAST_SUBJECTS and interval.clear_of_zero(),
         "subjects": {n: a - b for n, a, b in zip(common, *values, strict=True)},
     }
 
@@ -129,17 +134,31 @@ def way_to_oracle(rows: Sequence[Row], row: Row) -> float | None:
     return 100 * (row["mean"] - ends[0]) / (ends[1] - ends[0]) if ends[1] != ends[0] else None
 
 
-def largest_change(before: Sequence[Row], now: Sequence[Row], metric: str = "psnr") -> tuple[float, int]:
-    """The largest difference of a figure of one subject between two sets of rows, and how many they share.
+def largest_change(
+    before: Sequence[Row], now: Sequence[Row], metric: str = "psnr"
+) -> tuple[float, int, list[str]]:
+    """The largest difference of a figure of one subject between two sets of rows.
 
-    Timing, and whatever only one of the two has, plays no part.
+    Args:
+        before: the rows that are there.
+        now: other rows, each of whose values should be among them.
+        metric: the figure.
+
+    Returns:
+        The difference, how many values both have, and what of `now` the rows before lack, in words. A value
+        that is no number is not the same as one that is.
     """
     known = {tuple(row[name] for name in KEYS): row["subjects"] for row in before if row["metric"] == metric}
-    changes = [
-        abs(value - known[key][name])
-        for row in now
-        if (key := tuple(row[k] for k in KEYS)) in known
-        for name, value in row["subjects"].items()
-        if name in known[key]
-    ]
-    return max(changes, default=0.0), len(changes)
+    changes, missing = [], []
+    for row in now:
+        if row["metric"] != metric:
+            continue
+        there = known.get(tuple(row[name] for name in KEYS), {})
+        for name, value in row["subjects"].items():
+            if name in there:
+                changes.append(abs(value - there[name]))
+            else:
+                missing.append(
+                    " ".join(str(row[k]) for k in ("cohort", "grid", "method", "sampler")) + f" {name}"
+                )
+    return max(changes, default=0.0), len(changes), sorted(set(missing))

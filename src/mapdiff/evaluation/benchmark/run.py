@@ -23,8 +23,9 @@ from mapdiff.errors import InputError
 from mapdiff.evaluation.benchmark.measure import measure, spread_values
 from mapdiff.evaluation.benchmark.plan import MAIN_DOSE, CohortSpec, Entry, Plan
 from mapdiff.evaluation.benchmark.restore import Outcome, Restorer
-from mapdiff.evaluation.benchmark.subjects import TestSubject, load, name_of, prepare
+from mapdiff.evaluation.benchmark.subjects import TestSubject, load, name_of, prepare, spacing_of
 from mapdiff.evaluation.benchmark.tuning import Tuner
+from mapdiff.methods.classical import CLASSICAL
 from mapdiff.volume import Volume
 
 UNITS = "units"
@@ -93,7 +94,7 @@ def run(
 
     Args:
         plan: what to run.
-        work: folder of cohorts, models and units.
+        work: folder of cohorts, models and units; a quick run neither takes nor keeps any unit.
         shared: the folder that real scans are named in.
         quick: see `units_of`.
         say: takes a line of progress.
@@ -105,20 +106,23 @@ def run(
     Raises:
         InputError: a model or a scan is missing.
     """
-    # A quick run simulates no more subjects than it looks at.
+    # A quick run makes no more subjects than it looks at.
     if quick:
         shorter = [replace(c, subjects=min(c.subjects, _most(c))) for c in plan.cohorts if c.quick]
         plan = replace(plan, cohorts=tuple(shorter))
-    folders = {c.folder: prepare(c, work, shared, say) for c in plan.cohorts}
+    folders = {c.folder: prepare(c, work, shared, say, c.quick if quick else ()) for c in plan.cohorts}
     units = list(units_of(plan, folders, quick))
     groups = [list(group) for _, group in groupby(units, key=lambda unit: unit.folder)]
     ready = partial(restorers_of, plan, work, shared, quick)
     records: list[dict[str, Any]] = []
     restorers = ready(say)  # says what is missing before any process starts
-    if jobs == 1:
+    if quick or jobs == 1:
         for group in groups:
-            records += _restored(group, work, restorers, say, (len(records), len(units)))
+            records += _restored(group, work, restorers, say, (len(records), len(units)), anew=quick)
         return records
+    if any(entry.method in CLASSICAL for entry in plan.entries):
+        for spec in plan.validation:  # not by each process
+            prepare(spec, work, shared, say)
     with ProcessPoolExecutor(jobs, get_context("spawn"), _begin, (ready, work, jobs)) as pool:
         # In the plan's order: the rows are the same whatever the number of processes.
         for group, found in zip(groups, pool.map(_restored_aside, groups), strict=True):
@@ -148,21 +152,24 @@ def _restored(
     restorers: Mapping[str, Restorer],
     say: Say,
     done_of: tuple[int, int] = (0, 0),
+    anew: bool = False,
 ) -> list[dict[str, Any]]:
     """The records of one subject's units; what is missing is restored now."""
     records: list[dict[str, Any]] = []
     loaded: TestSubject | None = None
+    spacing = spacing_of(units[0].folder)
     for unit in units:
         restorer = restorers[unit.entry.key]
-        fingerprint = _fingerprint(unit, restorer)
+        fingerprint = _fingerprint(unit, restorer, spacing)
         path = unit.path(work)
-        known = _known(path, fingerprint)
+        known = None if anew else _known(path, fingerprint)
         if known is None:
             if loaded is None:
                 loaded = load(unit.folder, unit.subject, tuple({u.dose for u in units}))
             known = record(unit, loaded, restorer(loaded, unit.dose), fingerprint)
-            with written_aside(path) as aside:
-                aside.write_text(json.dumps(known))
+            if not anew:
+                with written_aside(path) as aside:
+                    aside.write_text(json.dumps(known))
             number = done_of[0] + len(records) + 1
             say(
                 f"[{number}/{done_of[1]}] {unit.cohort.folder} {unit.subject} {dose_label(unit.dose)} "
@@ -234,11 +241,11 @@ def _most(cohort: CohortSpec) -> int:
     return max(numbers)
 
 
-def _fingerprint(unit: Unit, restorer: Restorer) -> str:
+def _fingerprint(unit: Unit, restorer: Restorer, spacing: tuple[float, float, float]) -> str:
     facts: dict[str, Any] = asdict(unit.cohort)
     for where in ("subjects", "quick", "doses_first"):
         facts.pop(where)
-    text = json.dumps([facts, unit.subject, dose_label(unit.dose), restorer.fingerprint])
+    text = json.dumps([facts, unit.subject, dose_label(unit.dose), restorer.fingerprint(unit.dose, spacing)])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -1,6 +1,7 @@
 """The test subjects: simulated or made from real scans where they are not there yet, and read."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -9,6 +10,7 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
+from mapdiff.atomic import written_aside
 from mapdiff.cohort.layout import doses_of, truth_path
 from mapdiff.dose import ANCHORS, DOSES, FULL, dose_label
 from mapdiff.errors import InputError
@@ -21,6 +23,8 @@ from mapdiff.volume import Volume
 
 #: Organs whose uptake is measured, where a subject has this many mL of them.
 ORGANS, LEAST_ML = ("liver", "kidneys", "heart"), 20.0
+#: What a real scan's folder was made from.
+SOURCE_FILE = "source.json"
 Say = Callable[[str], None]
 
 
@@ -47,8 +51,17 @@ class TestSubject:
     lesions: LesionMask | None
 
 
-def prepare(spec: CohortSpec, work: Path, shared: Path | None, say: Say) -> list[Path]:
+def prepare(
+    spec: CohortSpec, work: Path, shared: Path | None, say: Say, only: Sequence[str] = ()
+) -> list[Path]:
     """The subjects' folders, in order; what is missing is simulated now.
+
+    Args:
+        spec: the cohort.
+        work: where it lies, or is put.
+        shared: the folder that real scans are named in.
+        say: takes a line of progress.
+        only: of real scans, those of these names; () is all.
 
     Raises:
         InputError: the real scans are not there, or the folder holds another cohort.
@@ -65,11 +78,23 @@ def prepare(spec: CohortSpec, work: Path, shared: Path | None, say: Say) -> list
     found = []
     for number, scan in enumerate(spec.scans, 1):
         name = f"scan-{number}"
-        if not (folder / name).exists():
+        if only and name not in only:
+            continue
+        facts = {"scan": scan, "scanner": spec.scanner, "seed": spec.seed + number}
+        marker = folder / name / SOURCE_FILE
+        if marker.exists() and json.loads(marker.read_text()) != facts:
+            raise InputError("was made from another scan, scanner or seed; remove it", folder / name)
+        if not marker.exists():
+            if (folder / name).exists():
+                raise InputError(
+                    f"lacks {SOURCE_FILE}: nothing tells what it was made from; remove it", folder / name
+                )
             if shared is None or not (shared / scan).exists():
                 raise InputError(f"the real scan {scan} is not there; say where with --shared")
             doses = [d for d in DOSES if d != FULL]
             simulate_from_image(shared / scan, folder / name, doses, spec.scanner, seed=spec.seed + number)
+            with written_aside(marker) as aside:
+                aside.write_text(json.dumps(facts))
             say(f"{spec.folder}/{name} simulated from {scan}")
         found.append(folder / name / "sub-001")
     return found
@@ -108,6 +133,13 @@ def load(folder: Path, name: str, doses: tuple[Fraction, ...]) -> TestSubject:
     return TestSubject(
         name, scans, read(truth_path(folder, folder.name, "noisefree")), organs, names, lesions
     )
+
+
+def spacing_of(folder: Path) -> tuple[float, float, float]:
+    """Voxel size of a subject's scans, mm, from the full dose's header."""
+    image = nibabel.nifti1.Nifti1Image.from_filename(doses_of(folder)[FULL])
+    i, j, k = (float(size) for size in np.linalg.norm(np.asarray(image.affine)[:3, :3], axis=0))
+    return i, j, k
 
 
 def _labels(path: Path) -> NDArray[np.uint8]:
