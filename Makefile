@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow test-all lint format bench bench-simulation docs clean
+.PHONY: demo test test-slow test-all lint format bench bench-quick bench-simulation docs clean
 
 .venv/installed: pyproject.toml constraints.txt
 	test -d .venv || $(PYTHON) -m venv .venv
@@ -35,6 +35,10 @@ format: .venv/installed
 # Figures of the shipped model, real and simulated: benchmarks/results/shipped.json and docs/benchmark.md.
 bench: .venv/installed
 	$(BIN)/python benchmarks/shipped.py --shared ../shared/data --work runs/bench --docs docs/benchmark.md
+
+# All methods: two subjects of each cohort at 4 mm and two real scans restored anew, against the committed values.
+bench-quick: .venv/installed
+	$(BIN)/mapdiff benchmark --quick --work runs/benchmark --shared ../shared
 
 # The simulator beside the real scanners: noise (twenty minutes; goes on where it stopped), physics, speed.
 bench-simulation: .venv/installed

@@ -344,8 +344,6 @@ def test_the_committed_plan_is_one():
         assert cohort.scans or cohort.grid != "4 mm" or cohort.subjects >= 12
     wanted = {"input", "oracle", "gaussian", "nlm", "map-diff", "unet", "swin-unetr", "gan", "ddpm"}
     assert wanted <= {e.method for e in plan.entries}
-    shown = {e.method for e in plan.entries if e.detection}
-    assert plan.detection is not None and plan.detection.pairs >= 200 and {"input", "map-diff"} <= shown
 
 
 def test_what_is_not_trained_yet_is_left_out_and_told(work, on_tiny, tmp_path):
