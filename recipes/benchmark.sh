@@ -35,9 +35,8 @@ train() { # RUN METHOD SEED STEPS, further options
   shift 4
   mapdiff train "$work"/train/*.store -o "$work/trained/$run" --method "$method" --seed "$seed" --steps "$n" \
     --channels 48,96,128 --calibration "$work/train/calibration.json" "$@"
-  if [ ! -e "$work/weights/$run.safetensors" ]; then
-    mapdiff export "$work/trained/$run" -o "$work/weights/$run.safetensors"
-  fi
+  # Anew each time: a run that was stopped and went on has other weights.
+  mapdiff export "$work/trained/$run" -o "$work/weights/$run.safetensors" --overwrite
 }
 train map-diff map-diff 0 "$steps"
 train unet unet 0 "$steps"

@@ -26,6 +26,8 @@ SMALLEST_PIECE = 0.01
 WINSOR = (2.0, 95.0)
 #: Block edge, in voxels, of the means that `body_scale` is taken over.
 SCALE_BLOCK = 4
+#: Air round the body that methods restore too, mm; beyond it the air is averaged over boxes as wide.
+NEAR_MM = 15.0
 _FWHM_PER_SIGMA = 2.0 * np.sqrt(2.0 * np.log(2.0))
 #: Slices that are taken at once, so that no copy of the whole image is made.
 _SLAB = 32
@@ -134,6 +136,17 @@ def body_blocks(array: Array, spacing: Sequence[float]) -> BlockMask:
 def body_mask(array: Array, spacing: Sequence[float]) -> NDArray[np.bool_]:
     """The body in a PET image, on its voxels, shape (I, J, K); see `body_blocks`."""
     return body_blocks(array, spacing).voxels()
+
+
+def near_body(body: NDArray[np.bool_], spacing: Sequence[float]) -> NDArray[np.bool_]:
+    """A mask on voxels and about `NEAR_MM` of air round it; `BlockMask.grown` is that of a mask on blocks."""
+    near: NDArray[np.bool_] = ndimage.binary_dilation(body, iterations=max(1, round(NEAR_MM / max(spacing))))
+    return near
+
+
+def air_widths(spacing: Sequence[float]) -> list[int]:
+    """Edges, in voxels, of the boxes that the air beyond is averaged over: odd, `NEAR_MM` about."""
+    return [2 * round(NEAR_MM / s / 2) + 1 for s in spacing]
 
 
 def _threshold(smooth: NDArray[np.float32]) -> float:

@@ -6,18 +6,18 @@ level of an unknown input is found.
 
 import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation, uniform_filter
+from scipy.ndimage import uniform_filter
 from torch import Tensor
 from torch.nn import functional
 
-from mapdiff.body import body_mask, body_scale
+from mapdiff.body import air_widths, body_mask, body_scale, near_body
 from mapdiff.diffusion import dose_path, feedback
 from mapdiff.diffusion.calibration import Calibration
 from mapdiff.inference.noise_level import InputNoise, find_noise, probe_tiles
@@ -30,8 +30,6 @@ from mapdiff.networks.gan import GanNet
 from mapdiff.networks.swin_unetr import MIN_EDGE, SwinUnetr
 from mapdiff.volume import Volume
 
-#: Air round the body that the network restores too, mm; beyond it the air is averaged over boxes as wide.
-MARGIN_MM = 15.0
 #: Where the input makes up more than this of an image there is no estimate in it to correct.
 NEARLY_ALL = 0.95
 Progress = Callable[[int], None]
@@ -233,9 +231,8 @@ class _Scan:
         self.u = torch.from_numpy(array)
         self.shape = (array.shape[0], array.shape[1], array.shape[2])
         self.body: NDArray[np.bool_] = np.pad(body, pad)
-        near = binary_dilation(body, iterations=max(1, round(MARGIN_MM / max(volume.spacing))))
-        self.near_body: NDArray[np.bool_] = np.pad(near, pad)
-        self.width: Sequence[int] = [2 * round(MARGIN_MM / s / 2) + 1 for s in volume.spacing]
+        self.near_body: NDArray[np.bool_] = np.pad(near_body(body, volume.spacing), pad)
+        self.width = air_widths(volume.spacing)
 
     def corrected(self, z: Tensor, noise: InputNoise) -> Tensor:
         """An estimate of the noise-free image, corrected by its residual."""

@@ -4,11 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
-from mapdiff.body import body_blocks, body_scale
+from mapdiff.body import NEAR_MM, air_widths, body_blocks, body_scale
 from mapdiff.volume import Volume
-
-#: Air round the body that the network restores too, mm; beyond it the air is averaged over boxes as wide.
-MARGIN_MM = 15.0
 
 
 class Scan:
@@ -17,7 +14,7 @@ class Scan:
     Attributes:
         volume: the scan.
         body: where the body is.
-        near: the body and `MARGIN_MM` round it.
+        near: the body and `NEAR_MM` round it.
         scale: how bright the body is, in the volume's unit.
     """
 
@@ -30,8 +27,8 @@ class Scan:
         self.volume = volume
         self.body = body_blocks(volume.array, volume.spacing)
         self.scale = body_scale(volume.array, self.body)
-        self.near = self.body.grown(MARGIN_MM, volume.spacing)
-        self._width = [2 * round(MARGIN_MM / s / 2) + 1 for s in volume.spacing]
+        self.near = self.body.grown(NEAR_MM, volume.spacing)
+        self._width = air_widths(volume.spacing)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -43,7 +40,7 @@ class Scan:
         return np.asarray(self.volume.array[box], np.float32) * np.float32(1 / self.scale)
 
     def air(self, box: tuple[slice, slice, slice]) -> NDArray[np.float32]:
-        """What stands for the noise-free image outside `near`: means over boxes of `MARGIN_MM`."""
+        """What stands for the noise-free image outside `near`: means over boxes of `NEAR_MM`."""
         spans = [span.indices(size)[:2] for span, size in zip(box, self.shape, strict=True)]
         halves = [width // 2 for width in self._width]
         low = [max(a - h, 0) for (a, _), h in zip(spans, halves, strict=True)]

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation, find_objects, gaussian_filter, uniform_filter
+from scipy.ndimage import find_objects, gaussian_filter, uniform_filter
 
-from mapdiff.body import body_mask, body_scale
+from mapdiff.body import air_widths, body_mask, body_scale, near_body
 from mapdiff.diffusion.transform import invert, transform
 from mapdiff.errors import InputError
 from mapdiff.volume import Array, Volume
@@ -17,7 +17,6 @@ from mapdiff.volume import Array, Volume
 FWHM_PER_SIGMA = 2.3548
 #: Non-local means (Buades et al. 2005): edges of the compared patches and reach of the search, voxels.
 NLM_PATCH, NLM_REACH = 3, 3
-MARGIN_MM = 15.0
 
 
 def gaussian(volume: Volume, fwhm_mm: float) -> Array:
@@ -31,7 +30,7 @@ def nlm(volume: Volume, strength: float) -> Array:
     """The volume under 3D non-local means (scikit-image's fast form), on the transformed scale.
 
     There the noise is nearly uniform, so that one filter strength serves faint and bright tissue. It works
-    on the body's box and MARGIN_MM of air; beyond, the air is averaged as the trained methods have it.
+    on the body's box and the air near it; beyond, the air is averaged over boxes as wide, on that scale.
 
     Args:
         volume: the scan.
@@ -42,9 +41,8 @@ def nlm(volume: Volume, strength: float) -> Array:
     body = body_mask(volume.array, volume.spacing)
     scale = np.float32(body_scale(volume.array, body))
     x = transform(torch.from_numpy(volume.array.astype(np.float32) / scale)).numpy()
-    near = binary_dilation(body, iterations=max(1, round(MARGIN_MM / max(volume.spacing))))
-    box = find_objects(near.astype(np.uint8))[0]
-    filtered = uniform_filter(x, [2 * round(MARGIN_MM / s / 2) + 1 for s in volume.spacing], mode="nearest")
+    box = find_objects(near_body(body, volume.spacing).astype(np.uint8))[0]
+    filtered = uniform_filter(x, air_widths(volume.spacing), mode="nearest")
     filtered[box] = denoise_nl_means(
         x[box],
         patch_size=NLM_PATCH,
@@ -117,8 +115,8 @@ def tune(
         value = method.grid[index]
         return float(np.mean([score(method.run(low, value), reference.array) for low, reference in pairs]))
 
-    best = 0
-    for stride in (4, 2, 1):
-        tried = range(0, len(method.grid), 4) if stride == 4 else (best - stride, best, best + stride)
-        best = max((index for index in tried if 0 <= index < len(method.grid)), key=mean)
+    best = max(range(0, len(method.grid), 4), key=mean)
+    for stride in (2, 1):
+        around = (best - stride, best, best + stride)
+        best = max((index for index in around if 0 <= index < len(method.grid)), key=mean)
     return method.grid[best]

@@ -1,7 +1,7 @@
 """The benchmark's detectability: lesions in simulated livers, seen by an observer before and after.
 
-DETECTION/pairs/body-0001.npz                 one body's scans with and without lesions, and their places
-DETECTION/ddpm-ddim-50/body-0001.json         the observer's channel outputs in what a method made of both
+DETECTION/pairs-0123abcd/body-0001.npz               one body's scans with and without lesions, their places
+DETECTION/pairs-0123abcd/ddpm-ddim-50/body-0001.json  the observer's outputs in what a method made of both
 """
 
 import hashlib

@@ -118,6 +118,11 @@ class Entry:
             raise InputError(f"benchmark method '{self.method}' needs a model")
 
     @property
+    def shipped(self) -> bool:
+        """Whether its model ships with the package and is told by name."""
+        return self.model is not None and not self.model.endswith(".safetensors")
+
+    @property
     def sampling(self) -> str:
         """How it samples, in the rows: "", "ddim-50", "ddim-50, mean of 8", "mirrored, seed 1"."""
         words = [self.label] if self.label else []
@@ -199,6 +204,17 @@ class Plan:
         return tuple(parse_dose(label) for label in self.doses)
 
 
+def model_file(model: str, work: Path, committed: Path) -> Path:
+    """The file of a model that does not ship: below the work folder, else where the plan's own models lie.
+
+    Args:
+        model: its path below either.
+        work: looked into first.
+        committed: the plan's folder.
+    """
+    return next((path for path in (work / model, committed / model) if path.is_file()), work / model)
+
+
 def runnable(plan: Plan, work: Path) -> tuple[Plan, tuple[Entry, ...]]:
     """The plan without the entries whose model has not been trained yet, and those.
 
@@ -208,8 +224,7 @@ def runnable(plan: Plan, work: Path) -> tuple[Plan, tuple[Entry, ...]]:
     """
 
     def there(entry: Entry) -> bool:
-        model = entry.model or ""
-        return not model.endswith(".safetensors") or any((f / model).is_file() for f in (work, plan.folder))
+        return entry.shipped or entry.model is None or model_file(entry.model, work, plan.folder).is_file()
 
     left_out = tuple(entry for entry in plan.entries if not there(entry))
     return replace(plan, entries=tuple(entry for entry in plan.entries if there(entry))), left_out

@@ -13,7 +13,7 @@ import numpy as np
 
 from mapdiff.dose import dose_label
 from mapdiff.errors import InputError
-from mapdiff.evaluation.benchmark.plan import INPUT, ORACLE, Entry
+from mapdiff.evaluation.benchmark.plan import INPUT, ORACLE, Entry, model_file
 from mapdiff.evaluation.benchmark.subjects import TestSubject
 from mapdiff.inference.denoiser import EVALUATIONS, Denoiser, pretrained_path
 from mapdiff.methods.classical import CLASSICAL
@@ -47,17 +47,6 @@ class Outcome:
     level: float | None = None
 
 
-def model_path(model: str, work: Path, committed: Path) -> Path:
-    """The file of an entry's model: one that ships, or below the work folder, or below the committed one.
-
-    Raises:
-        InputError: no model of that name ships with the package.
-    """
-    if not model.endswith(".safetensors"):
-        return pretrained_path(model)
-    return next((p for p in (work / model, committed / model) if p.is_file()), work / model)
-
-
 class Restorer:
     """Loads what an entry needs once, and restores."""
 
@@ -82,7 +71,7 @@ class Restorer:
         self.entry, self._tuned = entry, tuned
         self._denoiser: Denoiser | None = None
         if entry.model is not None:
-            path = model_path(entry.model, work, committed)
+            path = pretrained_path(entry.model) if entry.shipped else model_file(entry.model, work, committed)
             model = load_model(path)
             if model.method != entry.method:
                 raise InputError(f"is a model of {model.method}, not of {entry.method}", path)

@@ -98,7 +98,8 @@ def run(
         shared: the folder that real scans are named in.
         quick: see `units_of`.
         say: takes a line of progress.
-        jobs: processes that share the subjects; seconds are then those of a part of the machine.
+        jobs: processes that share the subjects; seconds are then those of a part of the machine. A quick
+            run has one.
 
     Returns:
         The units' records, as `record` makes them.
