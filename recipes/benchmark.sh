@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # How the models that docs/benchmark.md compares were made: one network size, one set of training subjects, the
 # same number of optimiser steps for all, twice as many for ddpm. Then the benchmark itself. Stopped at any moment,
-# it goes on where it was when it is run again.
+# it goes on where it was when it is run again. The weights in benchmarks/weights, and the tables, were made by it at
+# commit 938882d: trained by AdamW, on networks that did not take off local means.
 #   bash recipes/benchmark.sh WORK SHARED
 # WORK gets cohorts, stores, runs and results; SHARED is the folder that the plan's real scans lie in.
 set -euo pipefail

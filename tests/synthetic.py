@@ -83,11 +83,15 @@ def nominal_calibration(full_level: float = FULL_LEVEL) -> Calibration:
 
 
 def random_net(
-    channels: tuple[int, ...] = (8, 16), blocks: tuple[int, ...] = (1, 1), seed: int = 0, size: float = 0.3
+    channels: tuple[int, ...] = (8, 16),
+    blocks: tuple[int, ...] = (1, 1),
+    seed: int = 0,
+    size: float = 0.3,
+    local_mean: int = 5,
 ) -> DenoiserNet:
     """A denoiser whose every layer does something: the zero-initialised ones get random weights."""
     torch.manual_seed(seed)
-    net = DenoiserNet(DenoiserConfig(channels, blocks))
+    net = DenoiserNet(DenoiserConfig(channels, blocks, local_mean=local_mean))
     with torch.no_grad():
         for parameter in net.parameters():
             if not parameter.any():

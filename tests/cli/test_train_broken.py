@@ -100,6 +100,12 @@ def test_channels_that_make_no_network(train, cohort, tmp_path, channels):
     assert not (tmp_path / "run").exists()
 
 
+def test_an_optimizer_that_there_is_none_of(train, cohort, tmp_path):
+    line = train(cohort, "-o", tmp_path / "run", "--optimizer", "sgd")
+    assert "--optimizer sgd: there are muon and adamw" in line
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("place", ["/proc/run", "below"])
 def test_a_folder_that_cannot_be_written(train, cohort, tmp_path, place):
     """As root nothing is read-only, but /proc is, and a path below a file."""

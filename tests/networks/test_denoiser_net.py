@@ -10,14 +10,16 @@ from mapdiff.networks.denoiser import (
     DenoiserConfig,
     DenoiserNet,
     condition_of,
+    entry_planes,
     fold,
     unfold,
 )
 from synthetic import random_net
 
 #: Voxels that the two-level network with one block per level sees to each side, at most: entry 2, a block on
-#: the way down and one on the way up 4 each, the coarse block 8, its pooling 4, exit 2, the folding 2.
-REACH = 26
+#: the way down and one on the way up 4 each, the coarse block 8, its pooling 4, exit 2, the folding 2;
+#: and the local mean 2.
+REACH = 28
 CONDITION = condition_of(torch.tensor([0.2]), torch.tensor([0.3]), (4.0, 4.0, 4.0))
 
 
@@ -43,8 +45,8 @@ def test_a_folded_cell_holds_its_own_cube():
 @pytest.mark.parametrize(("channels", "blocks"), [((8,), (1,)), ((8, 16), (1, 2)), ((8, 12, 16), (1, 1, 1))])
 def test_untrained_it_is_the_identity_on_the_state(channels, blocks):
     net = DenoiserNet(DenoiserConfig(channels, blocks))
-    m = net.multiple
-    assert m == 2 ** len(channels)
+    assert net.multiple == 2 ** len(channels)
+    m = 8
     state, u = noise(2, 1, m, 2 * m, 3 * m), noise(2, 1, m, 2 * m, 3 * m, seed=1)
     with torch.no_grad():
         out = net(state, u, noise(2, CONDITIONS))
@@ -128,3 +130,24 @@ def test_the_configuration_rebuilds_the_network():
     assert again == config
     net, copy = DenoiserNet(config), DenoiserNet(again)
     copy.load_state_dict(net.state_dict())
+
+
+def test_models_of_before_local_means_are_rebuilt_without():
+    facts = DenoiserConfig((8, 16), (2, 1)).as_dict()
+    del facts["local_mean"]
+    config = DenoiserConfig.from_dict(facts)
+    assert config.local_mean == 0 and DenoiserNet(config).entry.in_channels == 16
+    state, u = noise(1, 1, 8, 8, 8), noise(1, 1, 8, 8, 8, seed=1)
+    assert torch.equal(entry_planes(state, u, config), torch.cat([state, u], dim=1))
+
+
+def test_the_entry_sees_contrast_and_mean_apart():
+    """However hot the surroundings, an edge of the same height is the same there."""
+    state, u = noise(1, 1, 12, 12, 12), noise(1, 1, 12, 12, 12, seed=1)
+    config = DenoiserConfig()
+    cold, hot = entry_planes(state, u, config), entry_planes(state + 8, u + 8, config)
+    assert cold.shape == (1, config.planes, 12, 12, 12) == (1, 4, 12, 12, 12)
+    torch.testing.assert_close(cold[:, :2], hot[:, :2], rtol=0, atol=1e-5)
+    assert (hot[:, 2:] > cold[:, 2:] + 0.5).all() and hot[:, 2:].max() < 2
+    alone = entry_planes(state, u, DenoiserConfig(images=1))
+    assert torch.equal(alone, cold[:, [1, 3]])

@@ -9,8 +9,9 @@ from safetensors import safe_open
 
 from mapdiff.training.config import TrainingConfig
 
+#: Its coarse convolutions are wide enough for Muon, its fine ones are Adam's.
 TINY = TrainingConfig(
-    channels=(8, 16), blocks=(1, 1), patch=16, batch=1, steps=6, warmup=2, validation=1, seed=3
+    channels=(8, 32), blocks=(1, 1), patch=16, batch=1, steps=6, warmup=2, validation=1, seed=3
 )
 #: Columns of the log that tell times.
 CLOCKS = ("seconds", "waiting")

@@ -29,7 +29,7 @@ if __name__ == "__main__":  # the processes that pack a cohort import this file 
     resources = Resources(
         device="cpu", precision="float32", workers=0, checkpoint_every=10, accumulate=int(accumulate)
     )
-    train([Path(store)], Path(run), replace(TINY, steps=20, batch=4), resources)
+    train([Path(store)], Path(run), replace(TINY, steps=20, batch=4, optimizer="adamw"), resources)
 """
 
 

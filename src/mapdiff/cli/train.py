@@ -19,6 +19,7 @@ def train(
     learning_rate: Annotated[
         float, typer.Option(help="After the warm-up; it falls to zero over the steps.")
     ] = 1e-3,
+    optimizer: Annotated[str, typer.Option(help="muon, or adamw, which takes more steps.")] = "muon",
     channels: Annotated[
         str, typer.Option(help="Of the network at each resolution, the finest first; smaller is faster.")
     ] = "96,128,192",
@@ -72,6 +73,7 @@ def train(
         steps=steps,
         batch=batch,
         patch=patch,
+        optimizer=optimizer,
         learning_rate=learning_rate,
         channels=widths_of(channels),
         validation=validation,

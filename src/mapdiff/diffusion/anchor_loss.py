@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+
+from mapdiff.diffusion.local_mean import box_mean
 
 #: Width of the mean of u that the squared errors are weighted by, mm.
 WEIGHT_WIDTH_MM = 14.0
@@ -33,12 +34,8 @@ def error_weight(u: Tensor, spacing_mm: Tensor) -> Tensor:
     """
     rows = []
     for image, spacing in zip(u, spacing_mm, strict=True):
-        mean = image[None]
-        for axis, size in enumerate(spacing):  # a box mean is the means along each axis in turn
-            width = 2 * max(round(WEIGHT_WIDTH_MM / float(size) / 2), 1) + 1
-            window = [width if a == axis else 1 for a in range(3)]
-            padding = [w // 2 for w in window]
-            mean = functional.avg_pool3d(mean, window, stride=1, padding=padding, count_include_pad=False)
+        width = [2 * max(round(WEIGHT_WIDTH_MM / float(size) / 2), 1) + 1 for size in spacing]
+        mean = box_mean(image[None], width)
         rows.append((mean.clamp_min(0) + WEIGHT_FLOOR) ** -WEIGHT_POWER)
     return torch.cat(rows)
 

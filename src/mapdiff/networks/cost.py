@@ -10,7 +10,7 @@ def flop_per_voxel(config: DenoiserConfig) -> float:
     Resolution n has 8^-(n+1) of the voxels.
     """
     width, last = config.channels, len(config.channels) - 1
-    total = 2 * 27 * (8 * config.images * width[0] + 8 * width[0]) / 8
+    total = 2 * 27 * (8 * config.planes * width[0] + 8 * width[0]) / 8
     for level, (channels, blocks) in enumerate(zip(width, config.blocks, strict=True)):
         passes = blocks if level == last else 2 * blocks  # on the way down and again on the way up
         total += passes * 2 * (2 * 27 * channels**2) / 8 ** (level + 1)

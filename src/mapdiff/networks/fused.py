@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mapdiff.networks.denoiser import DenoiserNet, ResidualBlock, fold, unfold
+from mapdiff.networks.denoiser import DenoiserNet, ResidualBlock, entry_planes, fold, unfold
 
 #: Numbers in a piece of the FiLM step: about half of a core's second-level cache in bfloat16.
 PIECE = 1 << 19
@@ -149,9 +149,8 @@ class FusedDenoiser:
     def __call__(self, state: Tensor, u: Tensor, condition: Tensor) -> Tensor:
         """As `DenoiserNet.forward`, (1, 1, I, J, K) each and (1, CONDITIONS); float32 in and out."""
         e = self.embed(condition)
-        images = torch.cat([state, u][-self.config.images :], dim=1)
-        x = fold(images).to(self.dtype).contiguous(memory_format=torch.channels_last_3d)
-        x = self.entry(x)
+        x = fold(entry_planes(state, u, self.config)).to(self.dtype)
+        x = self.entry(x.contiguous(memory_format=torch.channels_last_3d))
         skips = []
         for level, blocks in enumerate(self.down_blocks):
             for block in blocks:

@@ -21,12 +21,14 @@ class GanConfig:
         blocks: the same.
         judge: the discriminator's channels at its finest resolution.
         layers: of the discriminator, each of which but the last halves its image again.
+        local_mean: of the generator, as in `DenoiserConfig`.
     """
 
     channels: tuple[int, ...] = (48, 96, 128)
     blocks: tuple[int, ...] = (2, 2, 2)
     judge: int = 32
     layers: int = 2
+    local_mean: int = 5
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -35,7 +37,8 @@ class GanConfig:
     @classmethod
     def from_dict(cls, facts: dict[str, Any]) -> "GanConfig":
         """The inverse of `as_dict`."""
-        return cls(tuple(facts["channels"]), tuple(facts["blocks"]), facts["judge"], facts["layers"])
+        width = int(facts.get("local_mean", 0))
+        return cls(tuple(facts["channels"]), tuple(facts["blocks"]), facts["judge"], facts["layers"], width)
 
 
 class GanNet(nn.Module):
@@ -51,7 +54,7 @@ class GanNet(nn.Module):
 
         super().__init__()
         self.config = config
-        self.generator = DenoiserNet(DenoiserConfig(config.channels, config.blocks, images=1))
+        self.generator = DenoiserNet(DenoiserConfig(config.channels, config.blocks, 1, config.local_mean))
         # Not batch statistics: a step must not depend on how its patches are cut into pieces.
         self.discriminator = PatchDiscriminator(
             spatial_dims=3,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from mapdiff.errors import InputError
 from mapdiff.methods.registry import method_named
+from mapdiff.training.optimizer import OPTIMIZERS
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,8 @@ class TrainingConfig:
         steps: optimiser steps of the whole run; the learning rate falls to zero over them.
         batch: patches per step, over all processes.
         patch: edge of a patch, voxels.
-        learning_rate: of AdamW, after the warm-up.
+        optimizer: one of `training.optimizer.OPTIMIZERS`.
+        learning_rate: of Adam, and in its measure of Muon, after the warm-up.
         warmup: steps of linear warm-up.
         ema: decay of the average of the weights.
         clip: largest norm of the gradient.
@@ -30,6 +32,7 @@ class TrainingConfig:
     steps: int = 4000
     batch: int = 2
     patch: int = 48
+    optimizer: str = "muon"
     learning_rate: float = 1e-3
     warmup: int = 100
     ema: float = 0.998
@@ -46,6 +49,8 @@ class TrainingConfig:
             InputError: one of them makes no sense; the text names it.
         """
         method_named(self.method)
+        if self.optimizer not in OPTIMIZERS:
+            raise InputError(f"--optimizer {self.optimizer}: there are {' and '.join(OPTIMIZERS)}")
         for name in ("steps", "batch", "validation"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} = {getattr(self, name)}: at least 1")

@@ -1,5 +1,6 @@
 """The training loop, read from top to bottom; run again on the same folder, it goes on."""
 
+import copy
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +24,7 @@ from mapdiff.training.config import Resources, TrainingConfig
 from mapdiff.training.data import TrainingData, check_sizes, default_workers, open_stores, prepare_stores
 from mapdiff.training.folder import MODEL_FILE, STATE_FILE, check_room, check_same, claimed, clear
 from mapdiff.training.keeper import Keeper
+from mapdiff.training.optimizer import optimizer_for
 from mapdiff.training.processes import first_alone, launched, share_of
 from mapdiff.training.stopping import Stopper
 
@@ -49,7 +51,8 @@ def train(
         config: the settings.
         resources: where and how it runs; None is `Resources()`.
         calibration: the path's; None calibrates on the cohorts.
-        init: a model to start from; its network's size takes the place of the configuration's.
+        init: a model of the same method to start from; its network's shape takes the place of the
+            configuration's.
         restart: begin anew where the folder holds a run.
         say: takes a line of progress; called by the first process only.
 
@@ -57,11 +60,13 @@ def train(
         The model's file.
 
     Raises:
-        InputError: a cohort is broken, the run was started with another configuration, the folder cannot be
-            written, or the memory does not suffice.
+        InputError: a cohort is broken, the run was started with another configuration, the start is of
+            another method, the folder cannot be written, or the memory does not suffice.
     """
     resources = resources or Resources()
     if init is not None:
+        if init.method != config.method:
+            raise InputError(f"--init: is a model of {init.method}, not of {config.method}")
         config = replace(config, channels=init.net.config.channels, blocks=init.net.config.blocks)
     facts = json.loads(json.dumps(asdict(config)))
     facts["init"] = None if init is None else _hash_of_weights(init.net)
@@ -109,12 +114,11 @@ def _run(
 ) -> Path:
     method = method_named(config.method)
     torch.manual_seed(config.seed)
-    net: Any = method.build(config.channels, config.blocks).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    if init is not None:
-        net.load_state_dict(init.net.state_dict())
+    net: Any = method.build(config.channels, config.blocks) if init is None else copy.deepcopy(init.net)
+    net = net.to(memory_format=torch.channels_last_3d).train().requires_grad_(True)
     turns = method.turns(net)
     optimizers: dict[str, torch.optim.Optimizer] = {
-        turn: torch.optim.AdamW(trained, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4)
+        turn: optimizer_for(config.optimizer, trained, config.learning_rate)
         for turn, trained in turns.items()
     }
     wrapped, *wrapped_optimizers = fabric.setup(net, *optimizers.values())
