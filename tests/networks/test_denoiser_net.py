@@ -45,8 +45,8 @@ def test_a_folded_cell_holds_its_own_cube():
 @pytest.mark.parametrize(("channels", "blocks"), [((8,), (1,)), ((8, 16), (1, 2)), ((8, 12, 16), (1, 1, 1))])
 def test_untrained_it_is_the_identity_on_the_state(channels, blocks):
     net = DenoiserNet(DenoiserConfig(channels, blocks))
-    assert net.multiple == 2 ** len(channels)
-    m = 8
+    m = net.multiple
+    assert m == 2 ** len(channels)
     state, u = noise(2, 1, m, 2 * m, 3 * m), noise(2, 1, m, 2 * m, 3 * m, seed=1)
     with torch.no_grad():
         out = net(state, u, noise(2, CONDITIONS))
