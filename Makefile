@@ -36,7 +36,7 @@ format: .venv/installed
 bench: .venv/installed
 	$(BIN)/python benchmarks/shipped.py --shared ../shared/data --work runs/bench --docs docs/benchmark.md
 
-# All methods: two subjects of each cohort at 4 mm and two real scans restored anew, against the committed values.
+# Map-diff and the U-Net: two subjects of each cohort at 4 mm and two real scans restored anew, against the committed values.
 bench-quick: .venv/installed
 	$(BIN)/mapdiff benchmark --quick --work runs/benchmark --shared ../shared
 

@@ -100,14 +100,18 @@ def random_net(
 
 
 def blurring_net(
-    seed: int = 0, channels: tuple[int, ...] = (8, 16), blocks: tuple[int, ...] = (1, 1)
+    seed: int = 0,
+    channels: tuple[int, ...] = (8, 16),
+    blocks: tuple[int, ...] = (1, 1),
+    local_mean: int = 0,
 ) -> DenoiserNet:
     """A denoiser that averages the state over a few voxels, with a little of a random network on top.
 
     The mean over the neighbourhood is what the entry and the exit convolution can do by themselves: on a
-    smooth body it is a fair estimate of the noise-free image, so noise levels and stages make sense.
+    smooth body it is a fair estimate of the noise-free image, so noise levels and stages make sense. With a
+    local mean taken off at the entry the blur is another one.
     """
-    net = random_net(channels, blocks, seed=seed, size=0.02)
+    net = random_net(channels, blocks, seed=seed, size=0.02, local_mean=local_mean)
     with torch.no_grad():
         net.entry.weight.zero_()
         net.entry.bias.zero_()

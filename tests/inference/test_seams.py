@@ -51,7 +51,7 @@ def check(denoiser: Denoiser, volume: mapdiff.Volume, where: np.ndarray) -> None
 @pytest.mark.slow
 def test_a_network_of_the_shipped_size(tmp_path):
     """Random weights, as far as they look beyond the first convolutions; every layer plays a part."""
-    net = blurring_net(channels=(96, 128, 192), blocks=(2, 2, 2))
+    net = blurring_net(channels=(96, 128, 192), blocks=(2, 2, 2), local_mean=5)
     path = tmp_path / "random.safetensors"
     save_model(small_trained_model(net), path)
     volume = low_dose_volume((72, 64, 184))

@@ -24,7 +24,7 @@ from mapdiff.methods.model_file import load_model
 from mapdiff.training import keeper
 from mapdiff.training.checkpoint import load_state, save_state, start_state
 from mapdiff.training.config import Resources, TrainingConfig
-from mapdiff.training.folder import claimed
+from mapdiff.training.folder import check_same, claimed
 from mapdiff.training.loop import train
 from synthetic import nominal_calibration, random_net, small_trained_model
 
@@ -196,6 +196,12 @@ def test_other_cohorts_are_refused(stopped, store, tmp_path):
     shutil.rmtree(other / "sub-001")
     with pytest.raises(InputError, match=r"cohorts = tiny \(3 subjects, \w+\), not tiny \(2 subjects"):
         go(other, stopped)
+
+
+def test_a_run_of_before_its_optimizer_was_told_is_not_taken_over_by_another(tmp_path):
+    check_same({"steps": 6}, {"steps": 6, "optimizer": "adamw"}, tmp_path)
+    with pytest.raises(InputError, match="was started with optimizer = adamw, not muon"):
+        check_same({"steps": 6}, {"steps": 6, "optimizer": "muon"}, tmp_path)
 
 
 def test_another_calibration_is_refused(stopped, store):

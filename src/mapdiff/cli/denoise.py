@@ -34,7 +34,7 @@ def denoise(
     model: Annotated[
         str, typer.Option(help="A model that ships with mapdiff, or a model file.")
     ] = "map-diff",
-    fast: Annotated[bool, typer.Option("--fast", help="Ask the network once, not up to four times.")] = False,
+    fast: Annotated[bool, typer.Option("--fast", help="Ask the network once, not three times.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     precision: Annotated[
         str, typer.Option(help="bf16, float32, or auto: bf16 where the processor has it.")

@@ -279,7 +279,7 @@ class Denoiser:
             found.append(f"noise level {level:.3f} lies outside the trained range, {low:.3f} to {high:.3f}")
         if not all(1.5 <= s <= 5.5 for s in spacing):
             sizes = " x ".join(f"{s:.2f}" for s in spacing)
-            found.append(f"voxels of {sizes} mm lie outside the 1.5 to 5.5 mm that the model was trained on")
+            found.append(f"voxels of {sizes} mm lie outside the 1.5 to 5.5 mm that the model is made for")
         return found
 
     def _estimate(

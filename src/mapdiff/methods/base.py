@@ -68,7 +68,7 @@ class Method(Protocol):
     """One method under the common protocol.
 
     A training step draws everything random for the whole batch at once (`draw`); processes and pieces of a
-    batch then take their part of the draws, so that their number changes nothing.
+    batch then take their part of the draws, so that their number changes nothing but rounding.
     """
 
     @property

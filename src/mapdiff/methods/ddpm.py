@@ -2,7 +2,7 @@
 
 It diffuses the noise-free image on the transformed scale (the target that MAP-Diff has) and is sampled from
 pure noise, given u. One sample is one possible image, with about twice the squared error of the mean over
-many; both are reported. Its last stage keeps the input's own counts as MAP-Diff's does: d u + (1 - d) z-hat.
+many. Its last stage keeps the input's own counts as MAP-Diff's does: d u + (1 - d) z-hat.
 """
 
 from collections.abc import Iterator, Sequence

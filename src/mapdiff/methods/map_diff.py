@@ -2,7 +2,7 @@
 
 The network estimates the noise-free image z from the state, the input u and the noise levels of both. The
 reverse path starts at the input's own dose, found from its noise, and steps to each anchor above it by
-Eq. (step) of `diffusion.dose_path`, a fresh estimate at each step. In training the state is, in a part of
+Eq. (step) of `diffusion.dose_path`, with fresh estimates on the way. In training the state is, in a part of
 the steps, an earlier stage of the network's own, still supervised by the anchors.
 
 Two ways to take the steps. `chained`: the network is shown the stage it has reached as its state; stochastic

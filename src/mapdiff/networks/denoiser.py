@@ -1,8 +1,8 @@
 """The denoiser f(x_t, t, u): a 3D U-Net that never looks further than its receptive field.
 
-- Nothing takes statistics over space (no GroupNorm, InstanceNorm or attention): the result at a voxel does
-  not depend on the tile it was computed in. There is no normalisation at all; residual branches start at
-  zero instead, which keeps the training stable.
+- Nothing takes statistics over space beyond a window of a few voxels (no GroupNorm, InstanceNorm or
+  attention): the result at a voxel does not depend on the tile it was computed in. There is no normalisation
+  at all; residual branches start at zero instead, which keeps the training stable.
 - Voxels are folded 2 x 2 x 2 into channels at the entry and unfolded at the exit (as FFDNet does, Zhang et
   al. 2018): the trunk sees an eighth of the voxels with eight times the channels, where a processor's
   convolutions are fastest, and loses nothing, since the folding is invertible.

@@ -6,7 +6,6 @@ rectifier reads and writes a tensor that no cache holds. Here
 - rectifier and residual addition are done by the convolution that comes before, where oneDNN can
   (`torch.ops.mkldnn`, the operators that torch.compile itself calls), with weights laid out once;
 - the scale and shift of a block (FiLM) and its rectifier run over pieces that stay in a core's cache;
-- 2 x 2 x 2 convolutions of stride 2 and their transposes are matrix products over folded voxels;
 - weights and activations are of one type, bfloat16 or float32; the image itself stays in float32.
 
 Where oneDNN is not there (CUDA, other processors) the same steps run as plain torch operators.

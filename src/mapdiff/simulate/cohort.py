@@ -23,7 +23,7 @@ from mapdiff.simulate.space import check_space
 from mapdiff.volume import Acquisition, Array, Volume
 
 F18_HALF_LIFE_S = 6586.2  # 109.77 min, National Nuclear Data Center
-SCAN_SECONDS = 600.0  # the cohort's protocol name, "... x 600 WB" (FIELD.md)
+SCAN_SECONDS = 600.0  # the cohort's protocol name, "... x 600 WB"
 #: Part of the varied subjects whose activity is itself a scan, as where `from_image` scans a real image
 #: again: blurred, with grain of its own that belongs to the truth.
 RESCANNED = 0.35

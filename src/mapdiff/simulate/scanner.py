@@ -67,7 +67,7 @@ class Scanner:
 
 
 #: Siemens Biograph Vision Quadra. Sensitivity 83.4 cps/kBq at a maximum ring difference of 85,
-#: scatter fraction 36 %, 3.3 to 3.8 mm: Prenosil et al., J Nucl Med 63 (2022) 476. Grid: FIELD.md's cohort.
+#: scatter fraction 36 %, 3.3 to 3.8 mm: Prenosil et al., J Nucl Med 63 (2022) 476. Grid: the UDPET cohort's.
 QUADRA = Scanner(
     name="quadra",
     manufacturer="SIEMENS",
@@ -89,7 +89,7 @@ QUADRA = Scanner(
 )
 
 #: United Imaging uEXPLORER. Sensitivity 174 cps/kBq, scatter fraction 36 %, 3.0 mm: Spencer et al.,
-#: J Nucl Med 62 (2021) 861. Grid: FIELD.md's cohort.
+#: J Nucl Med 62 (2021) 861. Grid: the UDPET cohort's.
 UEXPLORER = Scanner(
     name="uexplorer",
     manufacturer="UIH",

@@ -50,6 +50,10 @@ def clear(run: Path) -> None:
     shutil.rmtree(run / BOARD_FOLDER, ignore_errors=True)
 
 
+#: What runs were trained by before their state told it.
+_UNTOLD = {"optimizer": "adamw"}
+
+
 def check_same(before: dict[str, Any], now: dict[str, Any], run: Path) -> None:
     """Refuse to go on with a run that was started otherwise.
 
@@ -57,9 +61,10 @@ def check_same(before: dict[str, Any], now: dict[str, Any], run: Path) -> None:
         InputError: a key differs; the text names it.
     """
     for key, value in now.items():
-        if key in before and before[key] != value:
+        started = before.get(key, _UNTOLD.get(key, value))
+        if started != value:
             raise InputError(
-                f"was started with {key} = {_told(before[key])}, not {_told(value)}; give another folder, "
+                f"was started with {key} = {_told(started)}, not {_told(value)}; give another folder, "
                 "or --restart to begin anew in this one",
                 run,
             )
