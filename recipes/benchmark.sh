@@ -9,27 +9,9 @@ set -euo pipefail
 work=${1:?a folder for cohorts, runs and results}
 shared=${2:?the folder that holds the real scans}
 steps=${STEPS:-3000}
-mkdir -p "$work/train" "$work/trained" "$work/weights"
+mkdir -p "$work/trained" "$work/weights"
 
-# Scanners that no preset is (`varied`); the calibration is the Quadra's, whose doses the stages are named by.
-make_store() { # NAME, options of simulate
-  local name=$1
-  shift
-  mapdiff simulate -o "$work/train/$name" --scanner varied "$@"
-  if [ ! -e "$work/train/$name.store" ]; then
-    # Exit code 3: subjects with more noise than a patch can teach are left out, and said to be.
-    mapdiff pack "$work/train/$name" -o "$work/train/$name.store" || [ $? = 3 ]
-  fi
-}
-make_store coarse --subjects 14 --spacing 4.69,4.69,3.27 --slab 80 --seed 51
-make_store middle --subjects 16 --spacing 4,4,4 --slab 80 --seed 63
-make_store fine-1 --subjects 16 --slab 64 --seed 52
-make_store fine-2 --subjects 50 --slab 64 --seed 61
-make_store fine-3 --subjects 36 --slab 64 --seed 62
-mapdiff simulate -o "$work/train/quadra" --subjects 8 --scanner quadra --slab 48 --seed 23
-if [ ! -e "$work/train/calibration.json" ]; then
-  mapdiff calibrate "$work/train/quadra" -o "$work/train/calibration.json"
-fi
+bash "$(dirname "$0")/training-stores.sh" "$work/train"
 
 train() { # RUN METHOD SEED STEPS, further options
   local run=$1 method=$2 seed=$3 n=$4
