@@ -28,7 +28,7 @@ class GanConfig:
     blocks: tuple[int, ...] = (2, 2, 2)
     judge: int = 32
     layers: int = 2
-    local_mean: int = 5
+    local_mean: int = DenoiserConfig.local_mean
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
