@@ -7,6 +7,11 @@ Apache-2.0): one from each of as many groups of equal size by weight. Each gets 
 height, the activity and the time of that row, and is scanned at the scanner's own voxel size in slabs spread
 over the whole axial field of view. The figure of a scan is that of the table (`mapdiff.evaluation.noise`).
 A run that was stopped goes on with the slabs that are missing.
+
+Another set of parameters is tried, and nothing written, by naming the scanner and what differs:
+
+    python benchmarks/noise.py --shared ../shared/data --work runs/noise --scanner uexplorer \\
+        --set subsets=120 --set coarse_iterations=0 --subjects 3 --slabs 6
 """
 
 import argparse
@@ -19,6 +24,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+from trial import add_trial, scanners
 
 import mapdiff.simulate
 from mapdiff.dose import DOSES, FULL, dose_label, parse_dose
@@ -26,7 +32,7 @@ from mapdiff.evaluation.noise import NoiseSums, noise_sums
 from mapdiff.simulate.cohort import AXIAL_FOV_MM, F18_HALF_LIFE_S, SCAN_SECONDS
 from mapdiff.simulate.phantom import Body, draw_body
 from mapdiff.simulate.scan import simulate_scan
-from mapdiff.simulate.scanner import PRESETS, Scanner
+from mapdiff.simulate.scanner import Scanner
 from mapdiff.simulate.subject import Subject
 
 #: Doses of the table, as its column `recon` names them.
@@ -196,7 +202,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shared", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--scanner", choices=list(PRESETS), help="only this one, and write nothing")
+    add_trial(parser)
     parser.add_argument("--subjects", type=int, default=9)
     parser.add_argument("--slabs", type=int, default=10)
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results/noise.json"))
@@ -204,8 +210,7 @@ def main() -> None:
     arguments = parser.parse_args()
     content: dict[str, object] = {}
     lines: list[str] = []
-    for name in [arguments.scanner] if arguments.scanner else PRESETS:
-        scanner = PRESETS[name]
+    for name, scanner in scanners(parser, arguments).items():
         cohort = people(arguments.shared / "udpet_tables" / "data_stats.csv", scanner.model)
         real = {r: np.array([float(rows[r]["noise_metric"]) for rows in cohort.values()]) for r in RECONS}
         folder = arguments.work / f"{name}-{mark(scanner)}-{arguments.subjects}x{arguments.slabs}"

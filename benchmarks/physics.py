@@ -6,6 +6,10 @@ Three measurements for each scanner:
 - a body whose organs are uniform, at full dose: the mean of each organ, eroded by twice the resolution;
 - repeated scans of a cylinder: how the variance follows the dose, as an exponent;
 - the same repeats at a twentieth: the autocorrelation of the noise along x, y and z.
+
+Another set of parameters is tried, and nothing written, by naming the scanner and what differs:
+
+    python benchmarks/physics.py --scanner quadra --set subsets=120 --set iterations=1 --organs-only
 """
 
 import argparse
@@ -18,11 +22,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
+from trial import add_trial, scanners
 
 from mapdiff.dose import DOSES, FULL, dose_label
 from mapdiff.simulate.phantom import ORGANS, draw_body
 from mapdiff.simulate.scan import simulate_scan
-from mapdiff.simulate.scanner import PRESETS, Scanner
+from mapdiff.simulate.scanner import Scanner
 from mapdiff.simulate.subject import Subject
 
 LOW = Fraction(1, 20)
@@ -45,12 +50,14 @@ def uniform_body(step: float) -> tuple[Floats, Floats, NDArray[np.uint8]]:
     return activity, rasters.mu, labels
 
 
-def organ_means(scanner: Scanner, step: float = 3.0, seed: int = 1) -> dict[str, float]:
-    """Mean of each organ of the uniform body at full dose, eroded, over its truth."""
+def organ_means(
+    scanner: Scanner, step: float = 3.0, seed: int = 1, noise_free: bool = False
+) -> dict[str, float]:
+    """Mean of each organ of the uniform body at full dose, or without noise, eroded, over its truth."""
     activity, mu, labels = uniform_body(step)
     spacing = (step,) * 3
     scan = simulate_scan(activity, mu, spacing, scanner, 600.0, (FULL,), np.random.default_rng(seed))
-    image = scan.doses[FULL]
+    image = scan.noise_free if noise_free else scan.doses[FULL]
     found = {}
     for name, label in ORGANS.items():
         deep = distance_transform_edt(labels == label, sampling=spacing) > ERODED * scanner.resolution_mm
@@ -139,7 +146,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results/physics.json"))
     parser.add_argument("--docs", type=Path, default=Path("docs/simulation.md"))
+    add_trial(parser)
+    parser.add_argument(
+        "--organs-only", action="store_true", help="print each organ's mean, with noise and without, and stop"
+    )
     arguments = parser.parse_args()
+    chosen = scanners(parser, arguments)
+    if arguments.organs_only:
+        for name, scanner in chosen.items():
+            for noise_free in (False, True):
+                organs = organ_means(scanner, noise_free=noise_free)
+                print("without noise," if noise_free else "with noise,", beyond(name, organs))
+                print(json.dumps(organs, indent=1))
+        return
     content: dict[str, object] = {}
     lines = [
         "| scanner | organs: mean / truth, least to most | variance ~ dose^, to 1/20 | to 1/100 "
@@ -149,7 +168,7 @@ def main() -> None:
     organ_lines = [""]
     curves = ["", "| scanner | axis | " + " | ".join(f"{1.65 * n:.2f} mm" for n in range(7)) + " |"]
     curves.append("| --- | --- |" + " --- |" * 7)
-    for name, scanner in PRESETS.items():
+    for name, scanner in chosen.items():
         organs = organ_means(scanner)
         images, inner = repeats(scanner, 3.0, 12, 10)
         by_dose = variances(images, inner)
@@ -173,6 +192,8 @@ def main() -> None:
         for axis, values in zip("xyz", correlation, strict=True):
             curves.append(f"| {name} | {axis} | " + " | ".join(f"{v:.2f}" for v in values) + " |")
         print(json.dumps(content[name], indent=1))
+    if arguments.scanner:
+        return
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
     arguments.json.write_text(json.dumps(content, indent=1))
     text = arguments.docs.read_text()
