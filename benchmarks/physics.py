@@ -50,21 +50,27 @@ def uniform_body(step: float) -> tuple[Floats, Floats, NDArray[np.uint8]]:
     return activity, rasters.mu, labels
 
 
-def organ_means(
-    scanner: Scanner, step: float = 3.0, seed: int = 1, noise_free: bool = False
-) -> dict[str, float]:
-    """Mean of each organ of the uniform body at full dose, or without noise, eroded, over its truth."""
+def organ_means(scanner: Scanner, step: float = 3.0, seed: int = 1) -> dict[str, float]:
+    """Mean of each organ of the uniform body at full dose, eroded, over its truth."""
+    return organ_means_with_and_without_noise(scanner, step, seed)[0]
+
+
+def organ_means_with_and_without_noise(
+    scanner: Scanner, step: float = 3.0, seed: int = 1
+) -> tuple[dict[str, float], dict[str, float]]:
+    """The same, and that of the reconstruction of the expected counts, from one scan."""
     activity, mu, labels = uniform_body(step)
     spacing = (step,) * 3
     scan = simulate_scan(activity, mu, spacing, scanner, 600.0, (FULL,), np.random.default_rng(seed))
-    image = scan.noise_free if noise_free else scan.doses[FULL]
-    found = {}
+    noisy = scan.doses[FULL]
+    found: tuple[dict[str, float], dict[str, float]] = ({}, {})
     for name, label in ORGANS.items():
         deep = distance_transform_edt(labels == label, sampling=spacing) > ERODED * scanner.resolution_mm
         deep[:, :, :4] = deep[:, :, -4:] = False  # beyond the field of view's ends lies activity unseen
         truth = float(activity[labels == label][0]) if (labels == label).any() else 0.0
         if deep.sum() * step**3 / 1000 >= SMALLEST_ML and truth > 0:
-            found[name] = float(image[deep].mean(dtype=np.float64)) / truth
+            for means, image in zip(found, (noisy, scan.noise_free), strict=True):
+                means[name] = float(image[deep].mean(dtype=np.float64)) / truth
     return found
 
 
@@ -154,9 +160,9 @@ def main() -> None:
     chosen = scanners(parser, arguments)
     if arguments.organs_only:
         for name, scanner in chosen.items():
-            for noise_free in (False, True):
-                organs = organ_means(scanner, noise_free=noise_free)
-                print("without noise," if noise_free else "with noise,", beyond(name, organs))
+            both = organ_means_with_and_without_noise(scanner)
+            for noise, organs in zip(("with noise", "without noise"), both, strict=True):
+                print(f"{noise}, {beyond(name, organs)}")
                 print(json.dumps(organs, indent=1))
         return
     content: dict[str, object] = {}
