@@ -37,12 +37,14 @@ STS001_REGIONS = {
     "muscle": ((40, 76, 58), 20.0),
 }
 ORGANS = ("liver", "heart", "muscle")
+#: Who scans the real images again: the preset when the weights were trained, with its resolution model.
+RESCANNER = "quadra-psf"
 #: Simulated bodies: scanner, voxel size in mm, slices, subjects, seed. None was trained on.
 SIMULATED = {
-    "quadra 1.65 mm": ("quadra", 1.65, 96, 2, 9001),
-    "quadra 2.9 mm": ("quadra", 2.9, 96, 2, 9002),
-    "quadra 4.7 mm": ("quadra", 4.7, None, 2, 9003),
-    "uexplorer 2.9 mm": ("uexplorer", 2.9, 96, 2, 9004),
+    "quadra 1.65 mm": ("quadra-psf", 1.65, 96, 2, 9001),
+    "quadra 2.9 mm": ("quadra-psf", 2.9, 96, 2, 9002),
+    "quadra 4.7 mm": ("quadra-psf", 4.7, None, 2, 9003),
+    "uexplorer 2.9 mm": ("uexplorer-psf", 2.9, 96, 2, 9004),
 }
 
 
@@ -192,7 +194,7 @@ def main() -> None:
     real = arguments.work / "sts001"
     if not real.exists():
         scan = arguments.shared / "real_pet_sts001"
-        simulate_from_image(scan / "dicom", real, [DOSE, *ANCHORS], "quadra", seed=0)
+        simulate_from_image(scan / "dicom", real, [DOSE, *ANCHORS], RESCANNER, seed=0)
     subject = real / "sub-001"
     full = read(doses_of(subject)[FULL])
     regions = {name: sphere(full, *where) for name, where in STS001_REGIONS.items()}
@@ -207,7 +209,7 @@ def main() -> None:
             / f"{name.replace(' ', '-')}-{hashlib.sha256(str(scan.resolve()).encode()).hexdigest()[:8]}"
         )
         if not target.exists():
-            simulate_from_image(scan, target, [DOSE, *ANCHORS], "quadra", seed=0)
+            simulate_from_image(scan, target, [DOSE, *ANCHORS], RESCANNER, seed=0)
         rows[name] = [judge(denoiser, target / "sub-001", {}, None)]
         show(name, rows[name])
 

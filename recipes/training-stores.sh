@@ -22,7 +22,7 @@ make_store middle --subjects 16 --spacing 4,4,4 --slab 80 --seed 63
 make_store fine-1 --subjects 16 --slab 64 --seed 52
 make_store fine-2 --subjects 50 --slab 64 --seed 61
 make_store fine-3 --subjects 36 --slab 64 --seed 62
-mapdiff simulate -o "$train/quadra" --subjects 8 --scanner quadra --slab 48 --seed 23
+mapdiff simulate -o "$train/quadra" --subjects 8 --scanner quadra-psf --slab 48 --seed 23
 if [ ! -e "$train/calibration.json" ]; then
   mapdiff calibrate "$train/quadra" -o "$train/calibration.json"
 fi

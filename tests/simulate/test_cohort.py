@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from mapdiff.dose import FULL
 from mapdiff.errors import InputError
 from mapdiff.formats import read
 from mapdiff.simulate.cohort import CohortPlan, simulate_cohort
+from mapdiff.simulate.scanner import NAMED
 
 DOSES = (FULL, Fraction(1, 4), Fraction(1, 20))
 PLAN = CohortPlan(2, "uexplorer", 3, (8.0, 8.0, 8.0), 8, DOSES)
@@ -77,7 +79,7 @@ def test_every_subject_is_whole(cohort):
             errors.append(float(np.abs(scan.array - truth.array).sum() / truth.array.sum()))
             sidecar = json.loads((paths[dose].parent / (paths[dose].name[:-7] + ".json")).read_text())
             assert sidecar["DoseReductionFactor"] == pytest.approx(float(1 / dose))
-            assert sidecar["ReconMethodName"] == "OSEM2DPSF" and sidecar["TracerRadionuclide"] == "F18"
+            assert sidecar["ReconMethodName"] == "OSEM2D" and sidecar["TracerRadionuclide"] == "F18"
             assert len(sidecar["ReconMethodParameterLabels"]) == len(sidecar["ReconMethodParameterValues"])
             assert sidecar["InjectedRadioactivityUnits"] == "MBq" and sidecar["FrameDuration"] == [600.0]
         assert errors == sorted(errors)  # ever noisier
@@ -118,6 +120,15 @@ def test_another_plan_does_not_mix_in(cohort):
     for other in (CohortPlan(2, "quadra", 3, PLAN.spacing_mm, 8, DOSES), CohortPlan(2, "uexplorer", 4)):
         with pytest.raises(InputError, match="other parameters"):
             simulate_cohort(other, cohort)
+    assert contents(cohort) == before
+
+
+def test_the_same_scanner_with_other_parameters_does_not_mix_in(cohort, monkeypatch):
+    """As another version of mapdiff may have them."""
+    before = contents(cohort)
+    monkeypatch.setitem(NAMED, PLAN.scanner, replace(NAMED[PLAN.scanner], effective_gain=1.0))
+    with pytest.raises(InputError, match="other parameters"):
+        simulate_cohort(PLAN, cohort)
     assert contents(cohort) == before
 
 

@@ -1,17 +1,33 @@
 """The scanners that can be simulated."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from mapdiff.errors import InputError
-from mapdiff.simulate.scanner import PRESETS, QUADRA, draw_scanner, scanner_named
+from mapdiff.simulate.scanner import NAMED, PRESETS, QUADRA, draw_scanner, scanner_named
 
 
 @pytest.mark.parametrize("name", ["quadra", "uexplorer"])
 def test_presets_are_found_by_name(name):
     scanner = scanner_named(name)
     assert scanner.name == name and PRESETS[name] is scanner
+
+
+@pytest.mark.parametrize("name", list(NAMED))
+def test_subsets_divide_the_angles(name):
+    scanner = scanner_named(name)
     assert scanner.angles % scanner.subsets == 0
+
+
+@pytest.mark.parametrize("name", ["quadra", "uexplorer"])
+def test_the_other_reconstruction_is_of_the_same_scanner(name):
+    """Same person, grid and detector; only what is done with the counts, and how many they stand for."""
+    one, other = scanner_named(name), scanner_named(f"{name}-psf")
+    chosen = ("effective_gain", "angles", "iterations", "subsets", "psf_mm", "filter_mm", "coarse_iterations")
+    assert replace(one, **{field: getattr(other, field) for field in chosen}) == other != one
+    assert other.psf_mm == other.resolution_mm
 
 
 @pytest.mark.parametrize("name", ["", "Quadra", "mct"])

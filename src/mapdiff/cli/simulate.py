@@ -14,7 +14,11 @@ def simulate(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write the cohort to.")],
     subjects: Annotated[int, typer.Option(help="How many bodies.")] = 1,
     scanner: Annotated[
-        str, typer.Option(help="quadra, uexplorer, or varied (another scanner for each body, for training).")
+        str,
+        typer.Option(
+            help="quadra, uexplorer, either with -psf (a resolution model in the reconstruction), or varied "
+            "(another scanner for each body, for training)."
+        ),
     ] = "quadra",
     spacing: Annotated[
         str | None,

@@ -36,7 +36,7 @@ class CohortPlan:
 
     Attributes:
         subjects: how many.
-        scanner: a preset's name or "varied".
+        scanner: a name of `scanner.NAMED` or "varied".
         seed: with a subject's number it decides everything about that subject.
         spacing_mm: voxel size along i, j, k; None is the scanner's own (drawn for "varied").
         slab: slices to keep, at a place drawn for each subject; None is the whole axial field of view.
@@ -128,7 +128,7 @@ def simulate_subject(
         spacing = plan.spacing_mm
     else:
         spacing = _drawn_spacing(rng) if plan.scanner == VARIED else scanner.spacing_mm
-    subject = draw_subject(rng, plan.scanner)
+    subject = draw_subject(rng, scanner.name)
     body = draw_body(rng, subject)
     bottom, top = body.z_extent_mm
     whole = _whole_slices(scanner, spacing, top - bottom)
@@ -217,6 +217,8 @@ def plan_facts(plan: CohortPlan) -> dict[str, Any]:
         "kind": "mapdiff cohort",
         "simulated": True,
         "scanner": plan.scanner,
+        # Another version may scan and reconstruct otherwise under the same name.
+        "scanner_parameters": None if plan.scanner == VARIED else asdict(scanner_named(plan.scanner)),
         "seed": plan.seed,
         "spacing_mm": plan.spacing_mm,
         "slab": plan.slab,

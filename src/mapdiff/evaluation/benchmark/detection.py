@@ -89,7 +89,7 @@ def simulate_pair(
     """Scans of one body with and without lesions; None where its liver has no room for one on this grid.
 
     Args:
-        scanner: a preset.
+        scanner: a name of `simulate.scanner.NAMED`.
         dose: of both scans.
         contrast: of the lesions.
         seed: with the body's number it decides body and counts.
@@ -99,7 +99,7 @@ def simulate_pair(
     """
     preset = scanner_named(scanner)
     rng = np.random.default_rng([seed, number])
-    subject = draw_subject(rng, scanner)
+    subject = draw_subject(rng, preset.name)
     body = draw_body(rng, subject)
     plane = [round(preset.matrix[a] * preset.spacing_mm[a] / spacing_mm[a]) for a in range(2)]
     # The liver lies at about 0.7 of the height above the heels.

@@ -28,7 +28,7 @@ class CohortSpec:
     Attributes:
         name: "internal", "external", "real", ...
         grid: what its grid is called in the tables.
-        scanner: a preset.
+        scanner: a name of `simulate.scanner.NAMED`.
         seed: with a subject's number it decides the subject; for real scans, the counts.
         subjects: how many; of real scans as many as there are.
         spacing_mm: voxel size; None is the scanner's own.
@@ -142,7 +142,7 @@ class DetectionSpec:
     """Pairs of scans with and without lesions in the liver, for the observer.
 
     Attributes:
-        scanner: a preset.
+        scanner: a name of `simulate.scanner.NAMED`.
         seed: with a body's number it decides body and counts.
         contrast: of the lesions; set so that the input's AUC lies between 0.75 and 0.9.
         pairs: of patches.
