@@ -4,12 +4,12 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import fields, replace
 
-from mapdiff.simulate.scanner import PRESETS, Scanner
+from mapdiff.simulate.scanner import NAMED, PRESETS, Scanner
 
 
 def add_trial(parser: argparse.ArgumentParser) -> None:
     """Add `--scanner` and `--set`; with either, a benchmark prints and writes nothing."""
-    parser.add_argument("--scanner", choices=list(PRESETS), help="only this one, and write nothing")
+    parser.add_argument("--scanner", choices=list(NAMED), help="only this one, and write nothing")
     parser.add_argument(
         "--set",
         action="append",
@@ -26,7 +26,7 @@ def scanners(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
             parser.error("--set needs --scanner")
         return dict(PRESETS)
     try:
-        return {arguments.scanner: changed(PRESETS[arguments.scanner], arguments.set)}
+        return {arguments.scanner: changed(NAMED[arguments.scanner], arguments.set)}
     except ValueError as error:
         parser.error(str(error))
 
