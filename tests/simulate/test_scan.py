@@ -11,7 +11,7 @@ from scipy.ndimage import binary_erosion
 from mapdiff.dose import FULL
 from mapdiff.simulate import scan as scan_module
 from mapdiff.simulate.scan import bin_width, box_of, reconstructed, simulate_scan
-from mapdiff.simulate.scanner import QUADRA, UEXPLORER
+from mapdiff.simulate.scanner import QUADRA, UEXPLORER, scanner_named
 
 SPACING = (5.0, 5.0, 5.0)
 DOSES = (FULL, Fraction(1, 4), Fraction(1, 20))
@@ -113,6 +113,17 @@ def test_a_scan_is_the_same_in_whatever_chunks(monkeypatch, name):
     for a, b in ((one.noise_free, other.noise_free), *((one.doses[d], other.doses[d]) for d in DOSES)):
         assert np.abs(a - b).max() <= 2e-3 * a.max()
         assert np.abs(a - b)[body].mean() <= 2e-4 * a[body].mean()
+
+
+@pytest.mark.parametrize("name", ["quadra", "quadra-psf"])
+def test_a_dose_has_the_same_image_whatever_others_are_reconstructed_with_it(name):
+    _, activity, mu = cylinder()
+    together, alone = (
+        simulate_scan(activity, mu, SPACING, scanner_named(name), 60.0, doses, np.random.default_rng(4))
+        for doses in (DOSES, DOSES[:2])
+    )
+    for dose in DOSES[:2]:
+        assert np.array_equal(together.doses[dose], alone.doses[dose]) and alone.doses[dose].any()
 
 
 def test_an_empty_field_of_view_gives_empty_images():

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -17,7 +18,7 @@ from mapdiff.errors import InputError
 from mapdiff.formats import read
 from mapdiff.simulate.from_image import lower_dose
 from mapdiff.simulate.phantom import draw_body, draw_subject
-from mapdiff.simulate.scan import simulate_scan
+from mapdiff.simulate.scan import WORKERS, simulate_scan
 from mapdiff.simulate.scanner import VARIED, Scanner, draw_scanner, scanner_named
 from mapdiff.simulate.space import check_space
 from mapdiff.volume import Acquisition, Array, Volume
@@ -173,21 +174,29 @@ def simulate_subject(
     def volume(array: Array, unit: str = "Bq/mL") -> Volume:
         return Volume(np.ascontiguousarray(array[:, :, inner]), affine, unit, acquisition)
 
-    for dose, image in scan.doses.items():
-        write_image(
-            volume(image),
-            dose_path(folder, name, dose),
-            {
-                **_reconstruction_fields(scanner, spacing),
-                "DoseReductionFactor": float(1 / dose),
-                "SimulatedPrompts": scan.prompts[dose],
-            },
-        )
-    write_image(volume(activity), truth_path(folder, name, "activity"))
-    write_image(volume(scan.noise_free), truth_path(folder, name, "noisefree"))
-    write_image(volume(rasters.mu, "unknown"), truth_path(folder, name, "mumap"), {"Units": "1/mm"})
-    write_image(volume(rasters.organs, "unknown"), truth_path(folder, name, "organs"), {"Units": "label"})
-    write_image(volume(rasters.lesions, "unknown"), truth_path(folder, name, "lesions"), {"Units": "label"})
+    def write_dose(dose: Fraction) -> None:
+        fields = {
+            **_reconstruction_fields(scanner, spacing),
+            "DoseReductionFactor": float(1 / dose),
+            "SimulatedPrompts": scan.prompts[dose],
+        }
+        write_image(volume(scan.doses[dose]), dose_path(folder, name, dose), fields)
+
+    def write_truth(kind: str, array: Array, unit: str, fields: dict[str, Any]) -> None:
+        write_image(volume(array, unit), truth_path(folder, name, kind), fields)
+
+    truth: tuple[tuple[str, Array, str, dict[str, Any]], ...] = (
+        ("activity", activity, "Bq/mL", {}),
+        ("noisefree", scan.noise_free, "Bq/mL", {}),
+        ("mumap", rasters.mu, "unknown", {"Units": "1/mm"}),
+        ("organs", rasters.organs, "unknown", {"Units": "label"}),
+        ("lesions", rasters.lesions, "unknown", {"Units": "label"}),
+    )
+    with ThreadPoolExecutor(max_workers=WORKERS) as pool:  # packing releases the GIL
+        writing = [pool.submit(write_dose, dose) for dose in scan.doses]
+        writing += [pool.submit(write_truth, *what) for what in truth]
+        for done in writing:
+            done.result()
     facts: dict[str, Any] = {
         "subject": name,
         "seed": [plan.seed, number],

@@ -6,6 +6,7 @@ head, z = 0 at the heels. Voxel axes i, j, k follow x, y, z, so an affine is dia
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -16,12 +17,14 @@ from mapdiff.errors import InputError
 from mapdiff.simulate.anatomy import build, outline_litres
 from mapdiff.simulate.lesions import Lesion, draw_lesions
 from mapdiff.simulate.painting import Canvas, Part, Posture
+from mapdiff.simulate.shapes import Box
 from mapdiff.simulate.subject import Subject, draw_subject
 from mapdiff.simulate.uptake import MU_WATER, ORGANS, Uptake, draw_uptake
 
 __all__ = ["MU_WATER", "ORGANS", "Body", "Lesion", "Rasters", "Subject", "draw_body", "draw_subject"]
 
-_SLAB = 48  # slices painted at a time, which bounds the memory
+_SLAB = 48  # slices painted at a time, which with the workers bounds the memory
+_WORKERS = 2
 
 
 @dataclass(frozen=True)
@@ -107,13 +110,20 @@ class Body:
             np.zeros(shape, np.uint8),
             np.zeros(shape, np.uint8),
         )
-        for start in range(0, shape[2], _SLAB):
+
+        placed = [(part, self.posture.bounds(part.shape.box)) for part in self.parts]
+
+        def paint(start: int) -> None:
             stop = min(start + _SLAB, shape[2])
-            self._paint(x, y, z[start:stop], spacing_mm, out, slice(start, stop), quick)
+            self._paint(placed, x, y, z[start:stop], spacing_mm, out, slice(start, stop), quick)
+
+        with ThreadPoolExecutor(max_workers=_WORKERS) as pool:  # each slab has its own slices of the output
+            list(pool.map(paint, range(0, shape[2], _SLAB)))
         return out
 
     def _paint(
         self,
+        placed: list[tuple[Part, Box]],
         x: NDArray[np.float64],
         y: NDArray[np.float64],
         z: NDArray[np.float64],
@@ -123,8 +133,7 @@ class Body:
         quick: bool,
     ) -> None:
         low, high = float(z[0]) - spacing[2], float(z[-1]) + spacing[2]
-        boxes = [(p, self.posture.bounds(p.shape.box)) for p in self.parts]
-        here = [(p, b) for p, b in boxes if b[2][0] <= high and b[2][1] >= low]
+        here = [(p, b) for p, b in placed if b[2][0] <= high and b[2][1] >= low]
         skin = np.asarray([b for p, b in here if p.outline])
         if not len(skin):
             return

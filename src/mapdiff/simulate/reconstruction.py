@@ -23,84 +23,86 @@ def subset_order(subsets: int) -> list[int]:
     return [n * step % subsets for n in range(subsets)]
 
 
+#: Counts, one array (angles, bins, slices) per subset, and the dose fraction that they were taken at.
+Scan = tuple[Sequence[NDArray[Any]], float]
+
 #: Width of the squares of pixels that a reconstruction may start on, mm.
 COARSE_MM = 7.0
 
 
 class Reconstruction:
-    """Reconstructs scans of one body on one scanner; the sensitivity images are computed once."""
+    """Reconstructs all scans of one body on one scanner together: they share the sensitivity images.
+
+    A subset's sensitivity image is made when its turn comes and used for every scan, not kept: with one view
+    per subset there would be as many of them as angles.
+    """
 
     def __init__(self, projector: Projector, scanner: Scanner, expectation: Expectation) -> None:
-        """Compute each subset's sensitivity image."""
+        """Take what the reconstruction knows: the geometry, the attenuation and the background."""
         self.projector = projector
         self.scanner = scanner
         self.expectation = expectation
-        self._per_sensitivity = self._inverse_sensitivity(projector)
-        self._coarse: MergedPixels | None = None
-        if scanner.coarse_iterations:
-            self._coarse = MergedPixels(projector, max(round(COARSE_MM / max(projector.spacing_mm[:2])), 1))
-            self._per_coarse_sensitivity = self._inverse_sensitivity(self._coarse)
 
-    def _inverse_sensitivity(self, projector: Projector | MergedPixels) -> list[Float]:
-        found = []
-        for subset, views in enumerate(self.expectation.attenuation):
-            seen = projector.back(views, subset, self.scanner.psf_mm)
-            np.maximum(seen, np.float32(1e-12), out=seen)
-            found.append(np.reciprocal(seen, out=seen))
-        return found
-
-    def osem(self, counts: Sequence[NDArray[Any]], dose: float, mask: NDArray[np.bool_]) -> Float:
-        """Reconstruct one scan: ordered-subsets expectation maximisation, Hudson and Larkin (1994).
+    def osem(self, scans: Sequence[Scan], mask: NDArray[np.bool_]) -> list[Float]:
+        """Reconstruct by ordered-subsets expectation maximisation, Hudson and Larkin (1994).
 
         Args:
-            counts: one array (angles, bins, slices) per subset; need not be integers.
-            dose: the dose fraction that the counts were taken at.
+            scans: the counts of each scan, one array (angles, bins, slices) per subset, which need not be
+                integers, and the dose fraction that they were taken at.
             mask: (I, J, K), the voxels that are reconstructed, within the projector's support.
 
         Returns:
-            (I, J, K) in Bq/mL, the scanner's filter applied, 0 outside the mask.
+            For each scan (I, J, K) in Bq/mL, the scanner's filter applied, 0 outside the mask.
         """
         projector, scanner = self.projector, self.scanner
         inside = projector.flatten(mask.astype(np.float32))
-        # Each slice starts from its own mean, so that a slice's image is the same in any chunk.
+        images = [self._start(counts, dose, inside) for counts, dose in scans]
+        if scanner.coarse_iterations:
+            coarse = MergedPixels(projector, max(round(COARSE_MM / max(projector.spacing_mm[:2])), 1))
+            squares = [coarse.mean(image) for image in images]
+            self._update(coarse, squares, scans, scanner.coarse_iterations)
+            images = [inside * self._smooth(coarse.spread(image), inside) for image in squares]
+        self._update(projector, images, scans, scanner.iterations)
+        return [self._filtered(image, mask) for image in images]
+
+    def _start(self, counts: Sequence[NDArray[Any]], dose: float, inside: Float) -> Float:
+        """Each slice starts from its own mean, so that a slice's image is the same in any chunk."""
         mass = np.sum([views.sum(axis=(0, 1), dtype=np.float64) for views in counts], axis=0)
         start = mass / (self.expectation.gain * dose * np.maximum(inside.sum(axis=0), 1))
-        image = inside * start.astype(np.float32)
-        if self._coarse is not None:
-            squares, first = self._coarse.mean(image), scanner.coarse_iterations
-            self._update(self._coarse, self._per_coarse_sensitivity, squares, counts, dose, first)
-            image = inside * self._smooth(self._coarse.spread(squares), inside)
-        self._update(projector, self._per_sensitivity, image, counts, dose, scanner.iterations)
-        volume = projector.unflatten(image)
-        for axis in range(3):
-            volume = gaussian_blur(volume, scanner.filter_mm, projector.spacing_mm[axis], axis)
-        volume *= mask
-        return volume
+        image: Float = inside * start.astype(np.float32)
+        return image
 
     def _update(
         self,
         projector: Projector | MergedPixels,
-        per_sensitivity: Sequence[Float],
-        image: Float,
-        counts: Sequence[NDArray[Any]],
-        dose: float,
+        images: Sequence[Float],
+        scans: Sequence[Scan],
         iterations: int,
     ) -> None:
-        """Update an image in place, so many times over all subsets."""
-        psf_mm, subsets = self.scanner.psf_mm, len(counts)
-        gain = self.expectation.gain * np.float32(dose)
-        for _ in range(iterations):
-            for subset in subset_order(subsets):
-                attenuation = self.expectation.attenuation[subset]
+        """Update the scans' images in place, so many times over all subsets."""
+        psf_mm, expectation = self.scanner.psf_mm, self.expectation
+        for subset in subset_order(len(expectation.attenuation)) * iterations:
+            attenuation, background = expectation.attenuation[subset], expectation.background[subset]
+            per_sensitivity = projector.back(attenuation, subset, psf_mm)
+            np.maximum(per_sensitivity, np.float32(1e-12), out=per_sensitivity)
+            np.reciprocal(per_sensitivity, out=per_sensitivity)
+            for image, (counts, dose) in zip(images, scans, strict=True):
                 expected = projector.forward(image, subset, psf_mm)
-                expected *= gain * attenuation
-                expected += np.float32(dose) * self.expectation.background[subset]
+                expected *= expectation.gain * np.float32(dose) * attenuation
+                expected += np.float32(dose) * background
                 np.maximum(expected, np.float32(1e-12), out=expected)
                 ratio = counts[subset].astype(np.float32) / expected
                 ratio *= attenuation
                 update = projector.back(ratio, subset, psf_mm)
-                update *= per_sensitivity[subset]
+                update *= per_sensitivity
                 image *= update
+
+    def _filtered(self, image: Float, mask: NDArray[np.bool_]) -> Float:
+        volume = self.projector.unflatten(image)
+        for axis in range(3):
+            volume = gaussian_blur(volume, self.scanner.filter_mm, self.projector.spacing_mm[axis], axis)
+        volume *= mask
+        return volume
 
     def _smooth(self, image: Float, inside: Float) -> Float:
         """The squares' edges blurred away within the plane, without drawing in what lies outside."""

@@ -19,8 +19,10 @@ from mapdiff.simulate.scanner import Scanner
 MARGIN_MM = 30.0
 #: The same beyond the body's ends along the slices.
 END_MARGIN_MM = 6.0
-#: Slices that are simulated at a time, besides those at a chunk's ends that it shares with its neighbours.
+#: Slices that are simulated at a time, about, besides those at a chunk's ends that its neighbours have too.
 CHUNK = 48
+#: Chunks that are simulated at the same time.
+WORKERS = 2
 
 Mask = NDArray[np.bool_]
 Box = tuple[slice, slice]
@@ -134,10 +136,12 @@ class _Scan:
         counts = draw_nested(expectation, self.doses, self.seed, wide.start)
         mask = mask[:, :, wide.start - all_of.start : wide.stop - all_of.start]
         inner = slice(chunk.start - wide.start, chunk.stop - wide.start)
-        reconstruction = Reconstruction(projector, scanner, expectation)
-        for dose, target in self.targets.items():
-            views = expectation.prompts if dose is None else counts[dose]
-            image = reconstruction.osem(views, 1.0 if dose is None else float(dose), mask)
+        scans = [
+            (expectation.prompts, 1.0) if dose is None else (counts[dose], float(dose))
+            for dose in self.targets
+        ]
+        images = Reconstruction(projector, scanner, expectation).osem(scans, mask)
+        for target, image in zip(self.targets.values(), images, strict=True):
             target[:, :, chunk] = image[:, :, inner]
         for dose in self.doses:
             prompts[dose] = sum(int(views[:, :, inner].sum(dtype=np.int64)) for views in counts[dose])
@@ -182,10 +186,14 @@ def simulate_scan(
     reach = float(radii.max(initial=0.0)) + MARGIN_MM
     scan = _Scan(activity[box], mu[box], body[box], spacing_mm, scanner, seconds, doses, seed, reach, targets)
     count = math.ceil(shape[2] / CHUNK)
+    if not scanner.psf_mm:
+        # As many chunks for one thread as for the other. A resolution model reaches further at every update
+        # than a chunk's ends do, so there the images keep the chunks that their cohorts were made with.
+        count = WORKERS * max(count // WORKERS, 1)
     edges = [shape[2] * n // count for n in range(count + 1)]
     chunks = [slice(edges[n], edges[n + 1]) for n in range(count)]
     prompts = dict.fromkeys(doses, 0)
-    with ThreadPoolExecutor(max_workers=2) as pool:  # the sparse products release the GIL
+    with ThreadPoolExecutor(max_workers=WORKERS) as pool:  # the sparse products release the GIL
         for n, found in enumerate(pool.map(scan.run, chunks), 1):
             for dose in doses:
                 prompts[dose] += found[dose]
