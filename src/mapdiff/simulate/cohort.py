@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -192,11 +193,10 @@ def simulate_subject(
         ("organs", rasters.organs, "unknown", {"Units": "label"}),
         ("lesions", rasters.lesions, "unknown", {"Units": "label"}),
     )
+    writers = [partial(write_dose, dose) for dose in scan.doses]
+    writers += [partial(write_truth, *what) for what in truth]
     with ThreadPoolExecutor(max_workers=WORKERS) as pool:  # packing releases the GIL
-        writing = [pool.submit(write_dose, dose) for dose in scan.doses]
-        writing += [pool.submit(write_truth, *what) for what in truth]
-        for done in writing:
-            done.result()
+        list(pool.map(lambda writer: writer(), writers))  # the first error stops the rest
     facts: dict[str, Any] = {
         "subject": name,
         "seed": [plan.seed, number],
