@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mapdiff.simulate import projector as projector_module
 from mapdiff.simulate.projector import FWHM_TO_SIGMA, MergedPixels, Projector, gaussian_blur
 
 
@@ -22,6 +23,23 @@ def test_back_is_the_adjoint_of_forward(fwhm, spacing):
         one = np.vdot(p.forward(image, subset, fwhm).astype(float), views)
         other = np.vdot(image.astype(float), p.back(views, subset, fwhm))
         assert one == pytest.approx(other, rel=1e-5)
+
+
+@pytest.mark.parametrize("pixels", [1, 7, 10_000])
+def test_blocks_of_pixels_make_up_the_whole(pixels, monkeypatch):
+    rng = np.random.default_rng(4)
+    p = projector_of()
+    views = rng.random((p.angles // p.subsets, p.bins, 5), np.float32)
+    for projector in (p, MergedPixels(p, 3)):
+        whole = projector.back(views, 1, 6.0)
+        monkeypatch.setattr(projector_module, "BLOCK", pixels)
+        image = np.full_like(whole, np.nan)
+        for at, matrix in projector.blocks(1):
+            assert matrix.shape[0] <= pixels
+            image[at] = matrix @ projector.rays(views, 6.0)
+        np.testing.assert_array_equal(image, whole)
+        np.testing.assert_array_equal(projector.back(views, 1, 6.0), whole)
+        monkeypatch.undo()
 
 
 @pytest.mark.parametrize("fwhm", [0.0, 6.0])

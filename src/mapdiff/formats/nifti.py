@@ -15,6 +15,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from isal import igzip
 from numpy.typing import NDArray
 
 from mapdiff.atomic import check_target, written_aside
@@ -278,12 +279,24 @@ def _save(image: Any, path: Path) -> None:
     image.update_header()
     header, array = image.header, image.dataobj
     header.set_slope_inter(1, 0)
-    with nib.openers.ImageOpener(str(path), "wb") as file:
+    with _packed(path) as file:
         header.write_to(file)
         file.write(bytes(header.get_data_offset() - file.tell()))
         for start, stop in slabs(array.shape[2]):
             file.write(np.asarray(array[:, :, start:stop], header.get_data_dtype()).tobytes(order="F"))
             release(array)
+
+
+@contextmanager
+def _packed(path: Path) -> Iterator[Any]:
+    """A file to write to; what goes into a .gz is packed by ISA-L, several times as fast as zlib."""
+    with path.open("wb") as plain:
+        if path.suffix.lower() != ".gz":
+            yield plain
+            return
+        # Neither name nor time in its header: the same voxels give the same file.
+        with igzip.IGzipFile("", "wb", fileobj=plain, mtime=0) as packed:  # type: ignore[no-untyped-call]
+            yield packed
 
 
 def type_of(header: Any) -> type:

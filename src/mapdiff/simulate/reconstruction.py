@@ -33,8 +33,8 @@ COARSE_MM = 7.0
 class Reconstruction:
     """Reconstructs all scans of one body on one scanner together: they share the sensitivity images.
 
-    A subset's sensitivity image is made when its turn comes and used for every scan, not kept: with one view
-    per subset there would be as many of them as angles.
+    A subset's sensitivity image is made when its turn comes, a block of pixels at a time, and used for every
+    scan, not kept: with one view per subset there would be as many of them as angles.
     """
 
     def __init__(self, projector: Projector, scanner: Scanner, expectation: Expectation) -> None:
@@ -83,9 +83,7 @@ class Reconstruction:
         psf_mm, expectation = self.scanner.psf_mm, self.expectation
         for subset in subset_order(len(expectation.attenuation)) * iterations:
             attenuation, background = expectation.attenuation[subset], expectation.background[subset]
-            per_sensitivity = projector.back(attenuation, subset, psf_mm)
-            np.maximum(per_sensitivity, np.float32(1e-12), out=per_sensitivity)
-            np.reciprocal(per_sensitivity, out=per_sensitivity)
+            ratios = []
             for image, (counts, dose) in zip(images, scans, strict=True):
                 expected = projector.forward(image, subset, psf_mm)
                 expected *= expectation.gain * np.float32(dose) * attenuation
@@ -93,9 +91,17 @@ class Reconstruction:
                 np.maximum(expected, np.float32(1e-12), out=expected)
                 ratio = counts[subset].astype(np.float32) / expected
                 ratio *= attenuation
-                update = projector.back(ratio, subset, psf_mm)
-                update *= per_sensitivity
-                image *= update
+                ratios.append(projector.rays(ratio, psf_mm))
+            unit = projector.rays(attenuation, psf_mm)
+            # Whole images would go through the memory at each of these steps: the bus is what is short.
+            for pixels, matrix in projector.blocks(subset):
+                per_sensitivity = matrix @ unit
+                np.maximum(per_sensitivity, np.float32(1e-12), out=per_sensitivity)
+                np.reciprocal(per_sensitivity, out=per_sensitivity)
+                for image, ratio in zip(images, ratios, strict=True):
+                    update = matrix @ ratio
+                    update *= per_sensitivity
+                    image[pixels] *= update
 
     def _filtered(self, image: Float, mask: NDArray[np.bool_]) -> Float:
         volume = self.projector.unflatten(image)
