@@ -1,16 +1,13 @@
-"""Places, lesions and contrast of the detectability pairs."""
+"""Places and lesions of the detectability pairs."""
 
 from fractions import Fraction
 
 import numpy as np
 import pytest
-from scipy.stats import norm
 
-from mapdiff.errors import InputError
 from mapdiff.evaluation.benchmark.detection import (
     DIAMETER_MM,
     EDGE,
-    contrast_for,
     lattice,
     simulate_pair,
     with_lesions,
@@ -42,16 +39,6 @@ def test_a_lesion_has_its_volume_and_contrast(spacing):
     added = float((image - activity).sum()) * np.prod(spacing)
     assert added == pytest.approx(4.0 * np.pi / 6 * DIAMETER_MM**3, rel=0.15)
     assert image[0, 0, 0] == 5
-
-
-def test_the_contrast_is_found_where_the_signal_is_linear():
-    def auc(contrast):
-        return norm.cdf(3.0 * contrast / 2**0.5)
-
-    assert auc(contrast_for(0.6, auc(0.6))) == pytest.approx(0.83)
-    for told in (0.5, 0.999):
-        with pytest.raises(InputError, match="tells nothing"):
-            contrast_for(0.6, told)
 
 
 @pytest.mark.slow

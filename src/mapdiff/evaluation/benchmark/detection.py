@@ -11,9 +11,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.stats import norm
 
-from mapdiff.errors import InputError
 from mapdiff.simulate.phantom import ORGANS, draw_body, draw_subject
 from mapdiff.simulate.scan import simulate_scan
 from mapdiff.simulate.scanner import scanner_named
@@ -21,8 +19,6 @@ from mapdiff.volume import Volume
 
 #: Edge of a patch in voxels, and diameter of a lesion in mm.
 EDGE, DIAMETER_MM = 11, 12.0
-#: The AUC of the input that the contrast is set for, the middle of 0.75 to 0.9.
-WANTED_AUC = 0.83
 Place = tuple[int, int, int]
 
 
@@ -118,18 +114,3 @@ def simulate_pair(
 
     present = scanned(with_lesions(activity, places, spacing_mm, contrast))
     return Pair(present, scanned(activity), tuple(places))
-
-
-def contrast_for(pilot_contrast: float, pilot_auc: float, wanted: float = WANTED_AUC) -> float:
-    """The contrast that brings the input's AUC to `wanted`.
-
-    A near-linear reconstruction's signal grows with the contrast and AUC = Phi(SNR / sqrt 2).
-
-    Raises:
-        InputError: the pilot saw nothing, or saw everything.
-    """
-    if not 0.55 < pilot_auc < 0.995:
-        raise InputError(
-            f"a pilot with AUC {pilot_auc:.3f} tells nothing about the contrast; take another one"
-        )
-    return pilot_contrast * float(norm.ppf(wanted) / norm.ppf(pilot_auc))
