@@ -37,14 +37,14 @@ STS001_REGIONS = {
     "muscle": ((40, 76, 58), 20.0),
 }
 ORGANS = ("liver", "heart", "muscle")
-#: Who scans the real images again: the preset when the weights were trained, with its resolution model.
-RESCANNER = "quadra-psf"
+#: Who scans the real images again.
+RESCANNER = "quadra"
 #: Simulated bodies: scanner, voxel size in mm, slices, subjects, seed. None was trained on.
 SIMULATED = {
-    "quadra 1.65 mm": ("quadra-psf", 1.65, 96, 2, 9001),
-    "quadra 2.9 mm": ("quadra-psf", 2.9, 96, 2, 9002),
-    "quadra 4.7 mm": ("quadra-psf", 4.7, None, 2, 9003),
-    "uexplorer 2.9 mm": ("uexplorer-psf", 2.9, 96, 2, 9004),
+    "quadra 1.65 mm": ("quadra", 1.65, 96, 2, 9001),
+    "quadra 2.9 mm": ("quadra", 2.9, 96, 2, 9002),
+    "quadra 4.7 mm": ("quadra", 4.7, None, 2, 9003),
+    "uexplorer 2.9 mm": ("uexplorer", 2.9, 96, 2, 9004),
 }
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from mapdiff.simulate.cohort import F18_HALF_LIFE_S
 from mapdiff.simulate.phantom import ORGANS, draw_body, draw_subject
 from mapdiff.simulate.scan import simulate_scan
 from mapdiff.simulate.scanner import scanner_named
@@ -104,7 +105,7 @@ def simulate_pair(
     places = lattice(np.where(rasters.lesions == 0, rasters.organs, 0), ORGANS["liver"], spacing_mm)
     if not places:
         return None
-    decayed = subject.injected_activity_bq * 2.0 ** (-subject.uptake_s / 6586.2)
+    decayed = subject.injected_activity_bq * 2.0 ** (-subject.uptake_s / F18_HALF_LIFE_S)
     activity = (rasters.suv * np.float32(decayed / (subject.weight_kg * 1000))).astype(np.float32)
     affine = np.diag([*spacing_mm, 1.0])
 
