@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow test-all lint format bench bench-quick bench-simulation docs clean
+.PHONY: demo test test-slow test-all lint format bench bench-quick bench-detection bench-simulation docs clean
 
 .venv/installed: pyproject.toml constraints.txt
 	test -d .venv || $(PYTHON) -m venv .venv
@@ -39,6 +39,10 @@ bench: .venv/installed
 # Map-diff and the U-Net: two subjects of each cohort at 4 mm and two real scans restored anew, against the committed values.
 bench-quick: .venv/installed
 	$(BIN)/mapdiff benchmark --quick --work runs/benchmark --shared ../shared
+
+# Lesions in livers, seen by an observer before and after: benchmarks/results/detection.json and docs/detectability.md.
+bench-detection: .venv/installed
+	$(BIN)/mapdiff benchmark --plan benchmarks/detection.json --work runs/detection -o benchmarks/results/detection.json --page docs/detectability.md
 
 # The simulator beside the real scanners: noise (twenty minutes; goes on where it stopped), physics, speed.
 bench-simulation: .venv/installed
