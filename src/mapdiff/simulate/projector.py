@@ -48,7 +48,7 @@ def _footprints(w1: float, w2: float, bin_mm: float, width: int) -> Float:
 
     upto = ramp(edges + half_sum) - ramp(edges + half_difference)
     upto += ramp(edges - half_sum) - ramp(edges - half_difference)
-    # Rounding leaves some at -1e-16; a negative weight lets a pixel fall below 0, from where OSEM diverges.
+    # Rounding leaves some at -1e-13; a negative weight lets a pixel fall below 0, from where OSEM diverges.
     return np.maximum(np.diff(upto, axis=1) / (w1 * w2), 0).astype(np.float32)
 
 
