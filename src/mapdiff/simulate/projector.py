@@ -7,6 +7,7 @@ and back projection are each other's adjoint to rounding. The blur along the sli
 are far fewer than the pixels: it commutes with the projection.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -52,8 +53,35 @@ def _footprints(w1: float, w2: float, bin_mm: float, width: int) -> Float:
     return np.maximum(np.diff(upto, axis=1) / (w1 * w2), 0).astype(np.float32)
 
 
+class BackProjection(ABC):
+    """What the projections of pixels and of squares of them share: the way back, by blocks of pixels."""
+
+    @abstractmethod
+    def _matrix(self, subset: int) -> scipy.sparse.csr_array:
+        """The subset's matrix from rays to pixels, (pixels, angles/subsets * bins)."""
+
+    @abstractmethod
+    def rays(self, views: Float, fwhm_mm: float) -> Float:
+        """What `back` sums over a pixel: the views blurred, (angles/subsets * bins, slices)."""
+
+    def blocks(self, subset: int) -> Iterator[tuple[slice, scipy.sparse.csr_array]]:
+        """The matrix from `rays` to pixels, a block of pixels at a time: which they are, and their rows."""
+        matrix = self._matrix(subset)
+        for first in range(0, matrix.shape[0], BLOCK):
+            last = min(first + BLOCK, matrix.shape[0])
+            upto = matrix.indptr[first : last + 1]
+            entries = slice(upto[0], upto[-1])
+            rows = (matrix.data[entries], matrix.indices[entries], upto - upto[0])
+            yield slice(first, last), scipy.sparse.csr_array(rows, shape=(last - first, matrix.shape[1]))
+
+    def back(self, views: Float, subset: int, fwhm_mm: float) -> Float:
+        """The adjoint of `forward`: (angles/subsets, bins, slices) to (pixels, slices)."""
+        rays = self.rays(views, fwhm_mm)
+        return np.concatenate([matrix @ rays for _, matrix in self.blocks(subset)])
+
+
 @dataclass(frozen=True)
-class Projector:
+class Projector(BackProjection):
     """Parallel-beam projection of the pixels of `support`, for ordered subsets of angles.
 
     Attributes:
@@ -127,18 +155,13 @@ class Projector:
         views: Float = rays.reshape(self.angles // self.subsets, self.bins, -1)
         return gaussian_blur(views, fwhm_mm, self.bin_mm, axis=1)
 
-    def back(self, views: Float, subset: int, fwhm_mm: float) -> Float:
-        """The adjoint of `forward`: (angles/subsets, bins, slices) to (pixels of the support, slices)."""
-        return _gather(self.blocks(subset), self.rays(views, fwhm_mm))
+    def _matrix(self, subset: int) -> scipy.sparse.csr_array:
+        return self._matrices[subset]
 
     def rays(self, views: Float, fwhm_mm: float) -> Float:
         """What `back` sums over a pixel: the views blurred, (angles/subsets * bins, slices)."""
         blurred = gaussian_blur(views, fwhm_mm, self.bin_mm, axis=1)
         return gaussian_blur(blurred.reshape(-1, views.shape[2]), fwhm_mm, self.spacing_mm[2], axis=1)
-
-    def blocks(self, subset: int) -> Iterator[tuple[slice, scipy.sparse.csr_array]]:
-        """The matrix from `rays` to pixels, a block of pixels at a time: which they are, and their rows."""
-        return _blocks(self._matrices[subset])
 
     def flatten(self, volume: Float) -> Float:
         """The support's pixels of a volume (I, J, K): (pixels, K)."""
@@ -151,20 +174,7 @@ class Projector:
         return volume
 
 
-def _blocks(matrix: scipy.sparse.csr_array) -> Iterator[tuple[slice, scipy.sparse.csr_array]]:
-    for first in range(0, matrix.shape[0], BLOCK):
-        last = min(first + BLOCK, matrix.shape[0])
-        upto = matrix.indptr[first : last + 1]
-        entries = slice(upto[0], upto[-1])
-        rows = (matrix.data[entries], matrix.indices[entries], upto - upto[0])
-        yield slice(first, last), scipy.sparse.csr_array(rows, shape=(last - first, matrix.shape[1]))
-
-
-def _gather(blocks: Iterator[tuple[slice, scipy.sparse.csr_array]], rays: Float) -> Float:
-    return np.concatenate([matrix @ rays for _, matrix in blocks])
-
-
-class MergedPixels:
+class MergedPixels(BackProjection):
     """The same projection of squares of pixels that all have one value; fewer numbers, the same rays."""
 
     def __init__(self, projector: Projector, factor: int) -> None:
@@ -183,17 +193,12 @@ class MergedPixels:
         """Project `image` (squares, slices) to (angles/subsets, bins, slices)."""
         return self._projector._project(self._matrices[subset], image, fwhm_mm)
 
-    def back(self, views: Float, subset: int, fwhm_mm: float) -> Float:
-        """The adjoint of `forward`."""
-        return _gather(self.blocks(subset), self.rays(views, fwhm_mm))
+    def _matrix(self, subset: int) -> scipy.sparse.csr_array:
+        return self._matrices[subset]
 
     def rays(self, views: Float, fwhm_mm: float) -> Float:
-        """What `back` sums over a square, as of `Projector.rays`."""
+        """The pixels' own: squares have the same rays."""
         return self._projector.rays(views, fwhm_mm)
-
-    def blocks(self, subset: int) -> Iterator[tuple[slice, scipy.sparse.csr_array]]:
-        """The matrix from `rays` to squares, as of `Projector.blocks`."""
-        return _blocks(self._matrices[subset])
 
     def mean(self, image: Float) -> Float:
         """The mean of each square of an image (pixels, slices): (squares, slices)."""
