@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
-# How the weights in src/mapdiff/weights/map-diff.safetensors were made. Two cores with bfloat16: half an hour of
-# simulation, then a training of an hour and a half on one of them. Stopped at any moment, it goes on where it was
-# when it is run again. The weights that ship are those of step 6,750 of this run, the best by validation when it was
-# ended there. On other processors roundings differ, and with them the weights in their last digits.
+# How the weights in src/mapdiff/weights/map-diff.safetensors were made: the weights that shipped before them (commit
+# 4ef7a81, by this recipe as it was there: 118 slabs, 6,750 steps, from scratch), trained on with slabs of scanners
+# that reconstruct as the presets now do. Two cores with bfloat16: twenty minutes of simulation, then a training of an
+# hour. Stopped at any moment, it goes on where it was when it is run again. On other processors roundings differ, and
+# with them the weights in their last digits.
 #   bash recipes/map-diff.sh RUNS
 set -euo pipefail
 runs=${1:?a folder for cohorts and run}
-bash "$(dirname "$0")/training-stores.sh" "$runs/train"
-mapdiff train "$runs"/train/*.store -o "$runs/shipping" --steps 7500 --checkpoint-every 250 \
-  --calibration "$runs/train/calibration.json"
+here=$(dirname "$0")
+bash "$here/training-stores.sh" "$runs/train"
+git -C "$here" show 4ef7a81:./../src/mapdiff/weights/map-diff.safetensors > "$runs/start.safetensors"
+mapdiff train "$runs"/train/*.store -o "$runs/shipping" --steps 2100 --checkpoint-every 150 \
+  --init "$runs/start.safetensors" --learning-rate 6e-4 --calibration "$runs/train/calibration.json"
 mapdiff export "$runs/shipping" -o "$runs/map-diff.safetensors" --overwrite

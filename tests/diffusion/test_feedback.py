@@ -6,12 +6,17 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from mapdiff.diffusion.feedback import (
+    CORRECTIONS,
+    CORRECTIONS_BEFORE,
     NARROWEST_MM,
     WIDEST_MM,
+    Corrections,
+    corrected,
     keep_activity,
     kept_width,
     reach,
-    residual_strength,
+    residual_counts,
+    residual_noise,
     restore_structure,
 )
 from mapdiff.diffusion.transform import invert, transform
@@ -19,30 +24,73 @@ from mapdiff.diffusion.transform import invert, transform
 SPACING = (4.0, 4.0, 4.0)
 
 
-def scene(noise: float, hot: float = 40.0) -> tuple[np.ndarray, np.ndarray]:
+def scene(noise: float, hot: float = 40.0, edge: int = 32) -> tuple[np.ndarray, np.ndarray]:
     """A hot cube in a warm body, and a scan of it whose noise is uniform on the transformed scale."""
-    z = np.ones((32, 32, 32), np.float32)
+    z = np.ones((edge, edge, edge), np.float32)
     z[12:20, 12:20, 12:20] = hot
     rng = np.random.default_rng(0)
     white = torch.from_numpy(rng.standard_normal(z.shape).astype(np.float32))
     return z, invert(transform(torch.from_numpy(z)) + noise * white).numpy()
 
 
-def restored(z_hat: np.ndarray, u: np.ndarray) -> np.ndarray:
-    strength = residual_strength(z_hat, u, np.ones(u.shape, bool), SPACING)
-    return restore_structure(z_hat, u, strength, SPACING)
+def restored(z_hat: np.ndarray, u: np.ndarray, how: Corrections = CORRECTIONS) -> np.ndarray:
+    noise = residual_noise(residual_counts(z_hat, u, np.ones(u.shape, bool), SPACING), how.by_activity)
+    return restore_structure(z_hat, u, noise, SPACING, how.threshold)
 
 
-def test_a_blurred_hot_spot_is_restored():
-    z, u = scene(0.1)
+@pytest.mark.parametrize("how", [CORRECTIONS, CORRECTIONS_BEFORE])
+def test_a_blurred_hot_spot_is_restored(how):
+    z, u = scene(0.1, edge=48)  # less than a hundredth of the voxels, as a bladder's in a body
     blurred = gaussian_filter(z, 1.5)
-    before, after = (np.square(image - z).mean() for image in (blurred, restored(blurred, u)))
+    before, after = (np.square(image - z).mean() for image in (blurred, restored(blurred, u, how)))
     assert after < 0.3 * before
 
 
-def test_a_perfect_estimate_gets_little_noise_back():
+@pytest.mark.parametrize(("how", "part"), [(CORRECTIONS, 0.05), (CORRECTIONS_BEFORE, 0.1)])
+def test_a_perfect_estimate_gets_little_noise_back(how, part):
     z, u = scene(0.1)
-    assert np.square(restored(z, u) - z).mean() < 0.1 * np.square(u - z).mean()
+    assert np.square(restored(z, u, how) - z).mean() < part * np.square(u - z).mean()
+
+
+def test_noise_that_differs_by_activity_is_measured_at_each():
+    rng = np.random.default_rng(3)
+    z = np.full((48, 48, 48), 0.6, np.float32)
+    z[24:] = 6.0
+    sigma = np.where(z > 1, 0.3, 0.1).astype(np.float32)
+    white = rng.standard_normal(z.shape).astype(np.float32)
+    u = invert(transform(torch.from_numpy(z)) + torch.from_numpy(sigma * white)).numpy()
+    noise = residual_noise(residual_counts(z, u, np.ones(z.shape, bool), SPACING))
+    assert noise.activity == pytest.approx((0.707, 5.657), rel=0.01)
+    assert noise.sigma[1] / noise.sigma[0] == pytest.approx(3, rel=0.1)
+    # By one figure for both, the noise of the brighter half passes for structure.
+    errors = [np.square(restored(z, u, how) - z)[32:].mean() for how in (CORRECTIONS, CORRECTIONS_BEFORE)]
+    assert errors[0] < 0.1 * errors[1]
+
+
+def test_the_rare_hot_voxels_get_wieners_gain_without_a_threshold():
+    z, u = scene(0.1)
+    noise = residual_noise(residual_counts(z, u, np.ones(z.shape, bool), SPACING))
+    assert noise.rare == 64.0  # the cube holds 1.6 % of the voxels
+    limit = noise.limit(np.array([[[1.0, 63.0, 65.0]]], np.float32), 2.5)[0, 0]
+    assert limit[1] == pytest.approx(2.5 * limit[2], rel=0.01)
+
+
+def test_the_histograms_of_slabs_add_up():
+    z, u = scene(0.2)
+    body = np.ones(z.shape, bool)
+    body[:4] = False
+    whole = residual_counts(z, u, body, SPACING)
+    assert whole.sum() == body.sum()
+    halves = sum(residual_counts(z[:, h], u[:, h], body[:, h], SPACING) for h in (slice(16), slice(16, 32)))
+    assert isinstance(halves, np.ndarray) and halves.sum() == whole.sum()
+    np.testing.assert_allclose(residual_noise(halves).sigma, residual_noise(whole).sigma, rtol=0.05)
+
+
+def test_both_corrections_bring_a_wrong_estimate_nearer():
+    z, u = scene(0.05, hot=8.0)
+    wrong = 0.93 * gaussian_filter(z, 1.0)
+    after = corrected(wrong, u, np.ones(z.shape, bool), 0.1, float(np.prod(SPACING)), SPACING)
+    assert np.abs(after - z).mean() < 0.6 * np.abs(wrong - z).mean()
 
 
 def test_the_input_is_kept():
@@ -65,28 +113,28 @@ def test_an_estimate_whose_means_are_off_gets_the_inputs(error):
 def test_a_perfect_estimate_hardly_changes_by_its_mean():
     z, _ = scene(0.0, hot=3.0)  # unlike the scene's, this noise has no bias
     u = z + 0.3 * np.sqrt(z) * np.random.default_rng(1).standard_normal(z.shape).astype(np.float32)
-    width = kept_width(float(np.abs(u - z).mean() / z.mean()), float(np.prod(SPACING)))
+    width = kept_width(float(np.abs(u - z).mean() / z.mean()), float(np.prod(SPACING)), kept_noise=0.04)
     change = keep_activity(z, u, width, SPACING) - z
-    # The noise of a mean over `width` is KEPT_NOISE of the signal.
+    # The noise of a mean over `width` is that part of the signal.
     assert 0.02 < np.abs(change).mean() / z.mean() < 0.06
 
 
 def test_noisier_inputs_keep_wider_means_within_limits():
     widths = [kept_width(level, 150.0) for level in (0.001, 0.1, 0.3, 1.0, 100.0)]
     assert widths == sorted(widths) and widths[0] == NARROWEST_MM and widths[-1] == WIDEST_MM
-    assert kept_width(0.2, 8 * 150.0) == pytest.approx(2 * kept_width(0.2, 150.0))
+    assert kept_width(0.1, 8 * 150.0) == pytest.approx(2 * kept_width(0.1, 150.0))
 
 
 def test_a_slab_with_its_reach_gives_what_the_whole_gives():
     z, u = scene(0.2)
     z = gaussian_filter(z, 1.0)
     halo = reach(16.0, SPACING[2])
-    strength = residual_strength(z, u, np.ones(u.shape, bool), SPACING)
+    noise = residual_noise(residual_counts(z, u, np.ones(u.shape, bool), SPACING))
 
-    def corrected(z_hat: np.ndarray, scan: np.ndarray) -> np.ndarray:
-        return restore_structure(keep_activity(z_hat, scan, 16.0, SPACING), scan, strength, SPACING)
+    def both(z_hat: np.ndarray, scan: np.ndarray) -> np.ndarray:
+        return restore_structure(keep_activity(z_hat, scan, 16.0, SPACING), scan, noise, SPACING)
 
     low, high = max(14 - halo, 0), min(18 + halo, 32)
     assert low > 0 and high < 32
-    part = corrected(z[:, :, low:high], u[:, :, low:high])[:, :, 14 - low : 18 - low]
-    np.testing.assert_allclose(part, corrected(z, u)[:, :, 14:18], rtol=1e-4, atol=1e-5)
+    part = both(z[:, :, low:high], u[:, :, low:high])[:, :, 14 - low : 18 - low]
+    np.testing.assert_allclose(part, both(z, u)[:, :, 14:18], rtol=1e-4, atol=1e-5)

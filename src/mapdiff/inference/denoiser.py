@@ -236,8 +236,9 @@ class Denoiser:
         def estimate_at(state: Array, u: Array, level: float, mirror: tuple[int, ...]) -> Tensor:
             return self._estimate(state, u, level, noise.level, volume.spacing, mirror)
 
-        kept_mm = kept_width(noise.level, noise.grain_mm3) if corrected else None
-        path = StreamedPath(scan, tiles, estimate_at, on_tile, kept_mm, whole=samples > 0)
+        how = self.model.corrections
+        kept_mm = kept_width(noise.level, noise.grain_mm3, how.kept_noise) if corrected else None
+        path = StreamedPath(scan, tiles, estimate_at, on_tile, kept_mm, how, whole=samples > 0)
         stages: dict[str, Volume] = {}
         mean = Scratch(volume.shape)
         square = Scratch(volume.shape) if samples > 1 else None

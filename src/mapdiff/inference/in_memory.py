@@ -173,7 +173,7 @@ class InMemory:
                 ratio = dose / doses[label]
                 if ratio > NEARLY_ALL:
                     continue
-                z = scan.corrected((image - ratio * scan.u) / (1 - ratio), noise)
+                z = scan.corrected((image - ratio * scan.u) / (1 - ratio), noise, self.model.corrections)
                 mean[label] = dose_path.step(scan.u, z, ratio)
         full = mean.pop("full")
         return Restored(
@@ -234,10 +234,10 @@ class _Scan:
         self.near_body: NDArray[np.bool_] = np.pad(near_body(body, volume.spacing), pad)
         self.width = air_widths(volume.spacing)
 
-    def corrected(self, z: Tensor, noise: InputNoise) -> Tensor:
+    def corrected(self, z: Tensor, noise: InputNoise, how: feedback.Corrections) -> Tensor:
         """An estimate of the noise-free image, corrected by its residual."""
         found = feedback.corrected(
-            z.numpy(), self.u.numpy(), self.body, noise.level, noise.grain_mm3, self.volume.spacing
+            z.numpy(), self.u.numpy(), self.body, noise.level, noise.grain_mm3, self.volume.spacing, how
         )
         return torch.from_numpy(found)
 

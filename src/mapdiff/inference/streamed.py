@@ -21,7 +21,7 @@ from mapdiff.scratch import Scratch, slabs, write_slabs
 #: Axes that each evaluation of a run is mirrored along, in turn: the last image comes of the mean of all
 #: estimates, and what the network errs in one orientation it does not quite err in another.
 MIRRORS: tuple[tuple[int, ...], ...] = ((), (2,), (1,), (0,))
-#: Of so many slabs one is looked at to measure the residual's strength.
+#: Of so many slabs one is looked at to measure the residual's noise.
 SAMPLED = 3
 #: The network's estimate of a tile: (state, u, level of the state, axes to mirror it along), linear arrays of
 #: one shape.
@@ -38,6 +38,7 @@ class StreamedPath:
         estimate: Estimate,
         on_tile: Callable[[], None],
         kept_mm: float | None,
+        corrections: feedback.Corrections = feedback.CORRECTIONS,
         whole: bool = False,
     ) -> None:
         """Make the path ready.
@@ -48,14 +49,15 @@ class StreamedPath:
             estimate: the network on a tile.
             on_tile: called after each tile.
             kept_mm: width over which the input's mean is kept (`diffusion.feedback`); None: no correction.
+            corrections: how, where there is one.
             whole: work on the whole volume, not on the body's box: stochastic paths add noise everywhere.
         """
         self.scan, self.tiles, self._estimate, self._on_tile = scan, tiles, estimate, on_tile
         self.box = Tile((0, 0, 0), scan.shape) if whole else bounds(tiles)
-        self._kept_mm = kept_mm
+        self._kept_mm, self._corrections = kept_mm, corrections
         self._asked, self._z = Scratch(self.box.shape), Scratch(self.box.shape)
         self._state = self._z
-        self._strength: float | None = None
+        self._residual_noise: feedback.ResidualNoise | None = None
         self._noise: ComplementNoise | None = None
         write_slabs(self._asked, lambda a, b: scan.air(self._slab(a, b)), torch.get_num_threads())
 
@@ -173,36 +175,42 @@ class StreamedPath:
         """What is in `_asked`, corrected by the residual, into `_z`.
 
         Args:
-            again: measure the residual's strength anew; else that of the first estimate serves.
+            again: measure the residual's noise anew; else that of the first estimate serves.
         """
         spacing, depth, kept_mm = self.scan.volume.spacing, self.box.shape[2], self._kept_mm
         if kept_mm is None:
             write_slabs(self._z, self._asked.read, torch.get_num_threads())
             return
+        if self._residual_noise is None or again:
+            self._residual_noise = self._measured(kept_mm)
+        noise, threshold = self._residual_noise, self._corrections.threshold
         halo = feedback.reach(kept_mm, spacing[2])
-        if self._strength is None or again:
-            found: list[float] = []
-            for every in (SAMPLED, 1):  # all slabs, where the sampled ones hold no body
-                sampled = list(slabs(depth))[::every]
-                measured = (self._strength_of(start, stop, kept_mm) for start, stop in sampled)
-                found = found or [value for value in measured if value is not None]
-            self._strength = float(np.median(found))
-        strength = self._strength
 
         def corrected(start: int, stop: int) -> NDArray[np.float32]:
             low, high = max(start - halo, 0), min(stop + halo, depth)
             u = self.scan[self._slab(low, high)]
             z = feedback.keep_activity(self._asked.read(low, high), u, kept_mm, spacing)
-            return feedback.restore_structure(z, u, strength, spacing)[:, :, start - low : stop - low]
+            z = feedback.restore_structure(z, u, noise, spacing, threshold)
+            return z[:, :, start - low : stop - low]
 
         write_slabs(self._z, corrected, torch.get_num_threads())
 
-    def _strength_of(self, start: int, stop: int, kept_mm: float) -> float | None:
-        """The residual's strength in the body of some slices; None where there is none."""
+    def _measured(self, kept_mm: float) -> feedback.ResidualNoise:
+        """The residual's noise in the body, from a part of the slabs; from all, where those hold no body."""
+        counts = np.zeros((), np.int64)
+        for every in (SAMPLED, 1):
+            for start, stop in list(slabs(self.box.shape[2]))[::every]:
+                counts = counts + self._residual_counts(start, stop, kept_mm)
+            if counts.any():
+                break
+        return feedback.residual_noise(counts, self._corrections.by_activity)
+
+    def _residual_counts(self, start: int, stop: int, kept_mm: float) -> NDArray[np.int64]:
+        """Of the residual in the body of some slices, `feedback.residual_counts`."""
         where = self._slab(start, stop)
         body = self.scan.body[where]
         if not body.any():
-            return None
+            return np.zeros((), np.int64)
         u, spacing = self.scan[where], self.scan.volume.spacing
         z = feedback.keep_activity(self._asked.read(start, stop), u, kept_mm, spacing)
-        return feedback.residual_strength(z, u, body, spacing)
+        return feedback.residual_counts(z, u, body, spacing)
