@@ -32,9 +32,10 @@ format: .venv/installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# Figures of the shipped model, real and simulated: benchmarks/results/shipped.json and docs/benchmark.md.
+# Figures of the shipped model, real and simulated: benchmarks/results/shipped.json, limit.json and docs/benchmark.md.
 bench: .venv/installed
 	$(BIN)/python benchmarks/shipped.py --shared ../shared/data --work runs/bench --docs docs/benchmark.md
+	$(BIN)/python benchmarks/limit.py --shared ../shared/data --work runs/bench
 
 # Map-diff and the U-Net: two subjects of each cohort at 4 mm and two real scans restored anew, against the committed values.
 bench-quick: .venv/installed

@@ -68,6 +68,23 @@ def sphere(volume: Volume, centre: tuple[int, int, int], radius_mm: float) -> Ar
     return i**2 + j**2 + k**2 <= radius_mm**2
 
 
+def sts001(shared: Path, work: Path) -> tuple[Path, dict[str, Array]]:
+    """The real scan's folder, scanned again where it is not there yet, and its regions."""
+    target = work / "sts001"
+    if not target.exists():
+        simulate_from_image(shared / "real_pet_sts001" / "dicom", target, [DOSE, *ANCHORS], RESCANNER, seed=0)
+    subject = target / "sub-001"
+    full = read(doses_of(subject)[FULL])
+    return subject, {name: sphere(full, *where) for name, where in STS001_REGIONS.items()}
+
+
+def simulated(name: str, work: Path) -> list[Path]:
+    """The folders of a simulated cohort's subjects, simulated where they are not there yet."""
+    scanner, spacing, slab, subjects, seed = SIMULATED[name]
+    plan = CohortPlan(subjects, scanner, seed, (spacing,) * 3, slab)
+    return simulate_cohort(plan, work / name.replace(" ", "-"))
+
+
 def judge(
     denoiser: Denoiser, subject: Path, regions: dict[str, Array], lesions: Path | None
 ) -> dict[str, object]:
@@ -191,13 +208,7 @@ def main() -> None:
     denoiser = Denoiser.from_pretrained(arguments.model)
     rows: dict[str, list[dict[str, object]]] = {}
 
-    real = arguments.work / "sts001"
-    if not real.exists():
-        scan = arguments.shared / "real_pet_sts001"
-        simulate_from_image(scan / "dicom", real, [DOSE, *ANCHORS], RESCANNER, seed=0)
-    subject = real / "sub-001"
-    full = read(doses_of(subject)[FULL])
-    regions = {name: sphere(full, *where) for name, where in STS001_REGIONS.items()}
+    subject, regions = sts001(arguments.shared, arguments.work)
     contours = next((arguments.shared / "real_pet_sts001" / "rtstruct").glob("*.dcm"))
     rows["real STS_001"] = [judge(denoiser, subject, regions, contours)]
     show("real STS_001", rows["real STS_001"])
@@ -213,10 +224,8 @@ def main() -> None:
         rows[name] = [judge(denoiser, target / "sub-001", {}, None)]
         show(name, rows[name])
 
-    for name, (scanner, spacing, slab, subjects, seed) in SIMULATED.items():
-        plan = CohortPlan(subjects, scanner, seed, (spacing,) * 3, slab)
-        cohort = arguments.work / name.replace(" ", "-")
-        folders = simulate_cohort(plan, cohort)
+    for name in SIMULATED:
+        folders = simulated(name, arguments.work)
         rows[name] = [judge(denoiser, folder, organ_masks(folder), lesion_file(folder)) for folder in folders]
         show(name, rows[name])
     content = {"mapdiff": __version__, "model_sha256": denoiser.hash, "input_dose": "1/20", "rows": rows}
