@@ -197,20 +197,24 @@ class StreamedPath:
 
     def _measured(self, kept_mm: float) -> feedback.ResidualNoise:
         """The residual's noise in the body, from a part of the slabs; from all, where those hold no body."""
-        counts = np.zeros((), np.int64)
+        counts: list[NDArray[np.int64]] = []
         for every in (SAMPLED, 1):
             for start, stop in list(slabs(self.box.shape[2]))[::every]:
-                counts = counts + self._residual_counts(start, stop, kept_mm)
-            if counts.any():
+                counts += self._residual_counts(start, stop, kept_mm)
+            if counts:
                 break
-        return feedback.residual_noise(counts, self._corrections.by_activity)
+        if self._corrections.by_activity:
+            return feedback.residual_noise(np.sum(counts, axis=0))
+        # As models of before were measured: the median of the slabs' figures.
+        parts = [feedback.residual_noise(part, by_activity=False) for part in counts]
+        return feedback.ResidualNoise((1.0,), (float(np.median([part.sigma[0] for part in parts])),))
 
-    def _residual_counts(self, start: int, stop: int, kept_mm: float) -> NDArray[np.int64]:
-        """Of the residual in the body of some slices, `feedback.residual_counts`."""
+    def _residual_counts(self, start: int, stop: int, kept_mm: float) -> list[NDArray[np.int64]]:
+        """Of the residual in the body of some slices, `feedback.residual_counts`; none where no body is."""
         where = self._slab(start, stop)
         body = self.scan.body[where]
         if not body.any():
-            return np.zeros((), np.int64)
+            return []
         u, spacing = self.scan[where], self.scan.volume.spacing
         z = feedback.keep_activity(self._asked.read(start, stop), u, kept_mm, spacing)
-        return feedback.residual_counts(z, u, body, spacing)
+        return [feedback.residual_counts(z, u, body, spacing)]
