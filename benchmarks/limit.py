@@ -17,6 +17,7 @@ import numpy as np
 from shipped import DOSE, SIMULATED, simulated, sts001
 
 from mapdiff.cohort.layout import doses_of, truth_path
+from mapdiff.diffusion import dose_path
 from mapdiff.formats import read
 from mapdiff.inference import Denoiser
 from mapdiff.simulate.phantom import ORGANS
@@ -61,7 +62,7 @@ def limits(denoiser: Denoiser, subject: Path, masks: dict[str, Array]) -> dict[s
     u = read(doses_of(subject)[DOSE])
     z = read(truth_path(subject, subject.name, "noisefree")).array
     restored = denoiser.denoise(u, keep_stages=False)
-    z_hat = (restored.image.array - restored.dose * u.array) / (1 - restored.dose)
+    z_hat = dose_path.noise_free(restored.image.array, u.array, restored.dose)
     found = {}
     for name, mask in masks.items():
         starts = windows(mask, WINDOW)
