@@ -352,6 +352,9 @@ def test_a_state_of_another_network_is_refused(straight):
         {"seed": -1},
         {"learning_rate": 0.0},
         {"method": "gan-of-dreams"},
+        {"patch": 8},
+        {"patch": 20},
+        {"patch": 16, "method": "gan"},
     ],
 )
 def test_settings_that_make_no_sense_are_input_errors_and_leave_nothing(tiny_cohort, tmp_path, wrong):

@@ -7,6 +7,7 @@ import torch
 
 from mapdiff.cohort.pack import pack
 from mapdiff.methods.model_file import load_model
+from mapdiff.methods.registry import method_named
 from mapdiff.training.config import Resources, TrainingConfig
 from mapdiff.training.loop import train
 
@@ -19,17 +20,26 @@ def store(tiny_cohort, tmp_path_factory) -> Path:
 
 
 def config_of(method: str) -> TrainingConfig:
+    patch = method_named(method).smallest_patch
     return TrainingConfig(
-        method=method, channels=(8, 16), blocks=(1, 1), patch=16, batch=1, steps=2, warmup=1, validation=1
+        method=method, channels=(8, 16), blocks=(1, 1), patch=patch, batch=1, steps=2, warmup=1, validation=1
     )
 
 
+#: The discriminator has kernels and images of other sizes than the rest, which bfloat16 must hold for too.
 @pytest.mark.parametrize(
-    "method", ["unet", "gan", "map-diff-paper", pytest.param("ddpm", marks=pytest.mark.slow)]
+    ("method", "precision"),
+    [
+        ("unet", "auto"),
+        ("gan", "auto"),
+        ("gan", "bf16"),
+        ("map-diff-paper", "auto"),
+        pytest.param("ddpm", "auto", marks=pytest.mark.slow),
+    ],
 )
-def test_a_rival_trains_and_goes_on_to_the_same(store, tmp_path, method):
+def test_a_rival_trains_and_goes_on_to_the_same(store, tmp_path, method, precision):
     def go(run: Path, **limits) -> Path:
-        resources = Resources(device="cpu", workers=0, checkpoint_every=2, **limits)
+        resources = Resources(device="cpu", precision=precision, workers=0, checkpoint_every=2, **limits)
         return train([store], run, config_of(method), resources, say=lambda line: None)
 
     straight = load_model(go(tmp_path / "straight"))

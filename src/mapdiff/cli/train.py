@@ -63,11 +63,8 @@ def train(
     from lightning_fabric.utilities.rank_zero import rank_zero_only
 
     from mapdiff.diffusion.calibration import Calibration
-    from mapdiff.errors import InputError
     from mapdiff.training.config import Resources, TrainingConfig, widths_of
 
-    if patch % 8 or patch < 16:
-        raise InputError(f"--patch {patch}: a multiple of 8, 16 or more")
     config = TrainingConfig(
         method=method,
         steps=steps,

@@ -76,6 +76,11 @@ class Method(Protocol):
         """What `--method` calls it."""
         ...
 
+    @property
+    def smallest_patch(self) -> int:
+        """Edge of the smallest patch that its training takes, voxels."""
+        ...
+
     def build(self, channels: tuple[int, ...], blocks: tuple[int, ...]) -> nn.Module:
         """An untrained network of that many channels and blocks at each resolution."""
         ...

@@ -5,7 +5,7 @@ that sees the input beside the image.
 """
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from torch import Tensor, nn
 
@@ -28,6 +28,9 @@ class Gan(OneShot):
 
     name: str = "gan"
     adversarial_weight: float = 0.003
+    # In smaller ones the discriminator's last kernel is wider than its image, and the library's gradient in
+    # bfloat16 is then of memory that nobody wrote.
+    smallest_patch: ClassVar[int] = 24
 
     def build(self, channels: tuple[int, ...], blocks: tuple[int, ...]) -> GanNet:
         """An untrained generator, as large as MAP-Diff's network, and its discriminator."""

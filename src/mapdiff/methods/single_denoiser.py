@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import nn
 
@@ -16,10 +17,12 @@ class SingleDenoiser:
     Attributes:
         name: what `--method` calls it.
         inputs: how training inputs are drawn.
+        smallest_patch: edge of the smallest patch that its training takes, voxels.
     """
 
     name: str = ""
     inputs: Inputs = INPUTS
+    smallest_patch: ClassVar[int] = 16
 
     def build(self, channels: tuple[int, ...], blocks: tuple[int, ...]) -> nn.Module:
         """An untrained denoiser."""

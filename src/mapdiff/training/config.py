@@ -48,7 +48,11 @@ class TrainingConfig:
         Raises:
             InputError: one of them makes no sense; the text names it.
         """
-        method_named(self.method)
+        smallest = method_named(self.method).smallest_patch
+        if self.patch % 8 or self.patch < smallest:
+            raise InputError(
+                f"--patch {self.patch}: a multiple of 8, {smallest} or more for --method {self.method}"
+            )
         if self.optimizer not in OPTIMIZERS:
             raise InputError(f"--optimizer {self.optimizer}: there are {' and '.join(OPTIMIZERS)}")
         for name in ("steps", "batch", "validation"):

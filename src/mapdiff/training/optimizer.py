@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mapdiff.precision import best_precision
+
 WEIGHT_DECAY = 1e-4
 OPTIMIZERS = ("muon", "adamw")
 #: A convolution whose channels are fewer on either side (entry and exit) is trained as AdamW does.
@@ -73,13 +75,13 @@ class Muon(torch.optim.Optimizer):
 def orthogonal(matrix: Tensor) -> Tensor:
     """A matrix of the same singular vectors whose singular values lie near 1 (0.7 to 1.2), in float32.
 
-    Newton-Schulz with a quintic polynomial, in bfloat16, whose rounding it does not mind.
+    Newton-Schulz with a quintic polynomial, in bfloat16 where that is fast: it does not mind the rounding.
 
     Args:
         matrix: (M, N).
     """
     a, b, c = QUINTIC
-    x = matrix.bfloat16()
+    x = matrix.bfloat16() if best_precision(matrix.device) == "bf16" else matrix
     tall = x.shape[0] > x.shape[1]
     x = x.T if tall else x
     x = x / (x.norm() + 1e-7)
