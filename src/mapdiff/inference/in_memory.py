@@ -173,7 +173,7 @@ class InMemory:
                 ratio = dose / doses[label]
                 if ratio > NEARLY_ALL:
                     continue
-                z = scan.corrected((image - ratio * scan.u) / (1 - ratio), noise, self.model.corrections)
+                z = scan.corrected(dose_path.noise_free(image, scan.u, ratio), noise, self.model.corrections)
                 mean[label] = dose_path.step(scan.u, z, ratio)
         full = mean.pop("full")
         return Restored(
