@@ -2,7 +2,7 @@
 
     python benchmarks/shipped.py --shared ../shared/data --work runs/bench [--scan NIFTI_OR_DICOM ...]
 
-Every figure of docs/benchmark.md comes from here. The input is a twentieth of the dose, the reference the
+The figures of the page's first part come from here. The input is a twentieth of the dose, the reference the
 full-dose reconstruction of the same scan, the rival the Gaussian filter whose width is best by PSNR (tuned
 on the answer, which flatters it).
 """

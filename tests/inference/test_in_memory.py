@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from mapdiff.diffusion.transform import invert, transform
+from mapdiff.errors import InputError
 from mapdiff.inference import Denoiser
+from mapdiff.inference.denoiser import FAST_EVALUATIONS
 from mapdiff.inference.in_memory import InMemory
 from mapdiff.inference.noise_level import InputNoise
 from mapdiff.methods.ddpm import Ddpm
@@ -38,6 +40,8 @@ def test_a_model_file_of_any_method_denoises(tmp_path, name):
     if name == "ddpm":
         denoiser.rival.method = Ddpm(steps=3)
     volume = low_dose_volume()
+    with pytest.raises(InputError, match=f"--fast is for models of map-diff: this one, of {name}"):
+        denoiser.denoise(volume, evaluations=FAST_EVALUATIONS)
     told = []
     found = denoiser.denoise(volume, progress=lambda done, total: told.append((done, total)))
     assert found.image.shape == volume.shape and np.isfinite(found.image.array).all()

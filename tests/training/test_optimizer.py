@@ -6,8 +6,17 @@ import pytest
 import torch
 from torch import nn
 
+from mapdiff.methods.registry import method_named
 from mapdiff.training.checkpoint import load_state, save_state, start_state
-from mapdiff.training.optimizer import ADAM_BETAS, ADAM_RMS, WEIGHT_DECAY, Muon, optimizer_for, orthogonal
+from mapdiff.training.optimizer import (
+    ADAM_BETAS,
+    ADAM_RMS,
+    WEIGHT_DECAY,
+    Muon,
+    optimizer_for,
+    orthogonal,
+    trained_by_muon,
+)
 
 
 def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -61,6 +70,14 @@ def test_the_rest_is_torchs_adam():
             optimizer.step()
     for (name, one), two in zip(net.named_parameters(), other.parameters(), strict=True):
         assert torch.allclose(one, two, rtol=1e-5, atol=1e-6) == (name != "hidden.weight"), name
+
+
+@pytest.mark.parametrize("method", ["map-diff", "unet", "ddpm", "map-diff-paper"])
+def test_one_rule_holds_for_all_denoisers(method):
+    """Of their convolutions all but the exit are Muon's, whether they are shown one image or two."""
+    net = method_named(method).build((32, 64, 96), (1, 1, 1))
+    left = {name for name, p in net.named_parameters() if p.ndim == 5 and not trained_by_muon(p)}
+    assert left == {"exit.weight"}
 
 
 def test_what_has_no_gradient_stays():

@@ -27,7 +27,7 @@ def benchmark(
     quick: Annotated[
         bool,
         typer.Option(
-            "--quick", help="Named subjects and shipped weights; compares with the committed values."
+            "--quick", help="The plan's named subjects and quick entries; compares with the committed values."
         ),
     ] = False,
     jobs: Annotated[int, typer.Option(help="Processes that share the subjects.")] = 1,

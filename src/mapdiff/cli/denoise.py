@@ -34,7 +34,9 @@ def denoise(
     model: Annotated[
         str, typer.Option(help="A model that ships with mapdiff, or a model file.")
     ] = "map-diff",
-    fast: Annotated[bool, typer.Option("--fast", help="Ask the network once, not three times.")] = False,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Ask the network once, not three times; models of map-diff only.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     precision: Annotated[
         str, typer.Option(help="bf16, float32, or auto: bf16 where the processor has it.")
@@ -49,7 +51,7 @@ def denoise(
         typer.Option(help="The UDPET test set's table (PET_info.csv): weight, activity and times by file."),
     ] = None,
     deidentify: Annotated[
-        bool, typer.Option("--deidentify", help="Leave the patient's identity out of a DICOM result.")
+        bool, typer.Option("--deidentify", help="Leave the patient's identity out of the result.")
     ] = False,
     report: Annotated[
         bool,

@@ -22,7 +22,8 @@ def pack(
 ) -> None:
     """Pack a cohort into a chunked, compressed store (Zarr 3) that training reads a patch at a time.
 
-    Body crop, float16 (0.05 % of SUV at most). Every subject is checked as by `mapdiff check`; one with
+    Body crop, float16 (0.05 % of SUV at most). Every subject's files are checked as by `mapdiff check`
+    (what only shows between subjects, such as a file that is there twice, `check` and `train` find); one with
     faults is left out and the rest go on. A subject appears whole or not at all; run again, only what is
     missing, or was made from other files, is packed.
     """

@@ -58,8 +58,8 @@ class SubjectFacts:
         has_truth: the target is the noise-free image, else the full dose.
         body_voxels: voxels inside the body.
         noise: by dose label, standard deviation of (dose - full dose) over the mean, inside the body.
-        degradation: by measure, what `calibrate` needs: "real" by dose label, "simulated" on the grid, and
-            "grain_mm3".
+        degradation: by measure, what `calibrate` needs: "real" by dose label, "simulated" and "gaussian" on
+            their grids, and "grain_mm3".
         notes: what is odd about the subject.
         sources: the files it was made from: name, bytes, mtime_ns, sha256.
         parts: bytes and SHA-256 of each file of its arrays, by path below the subject's folder.

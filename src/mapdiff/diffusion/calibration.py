@@ -98,10 +98,6 @@ class Calibration:
     grain_mm3: float | None = None
     gaussian: tuple[float, ...] | None = None
 
-    def time_of_degradation(self, degradation: float) -> float:
-        """The time at which D_sim is `degradation`, clipped to the grid's ends."""
-        return _crossing(np.asarray(self.grid), np.asarray(self.simulated), degradation)
-
     def dose_of_level(self, level: float, grain_mm3: float | None = None) -> float:
         """The dose whose scans have this noise level against the noise-free image, on this cohort's scanners.
 

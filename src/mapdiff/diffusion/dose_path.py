@@ -52,9 +52,9 @@ def step(y: Tensor, z_hat: Tensor, ratio: float | Tensor) -> Tensor:
     return z_hat + ratio * (y - z_hat)
 
 
-def noise_free(x_hat: Tensor, u: Tensor, dose: float | Tensor) -> Tensor:
-    """z-hat = (x_0-hat - d u) / (1 - d), for a network that was trained against the noisy full dose."""
-    return (x_hat - dose * u) / (1 - dose)
+def noise_free(x: Tensor, u: Tensor, dose: float | Tensor) -> Tensor:
+    """z-hat = (x - d u) / (1 - d): what is left of a stage when its part d of the input is taken out."""
+    return (x - dose * u) / (1 - dose)
 
 
 def anchors_above(dose: float, anchors: dict[str, float]) -> list[tuple[str, float]]:

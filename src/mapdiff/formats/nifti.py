@@ -89,7 +89,7 @@ def read_nifti(path: Path, unit: str | None = None) -> Volume:
     with _quiet():
         array, header, affine, shape, notes = _load(path)
     acquisition = bids.acquisition_from_sidecar(fields) if fields is not None else Acquisition()
-    found, factor = _unit(unit, fields, header, path)
+    found, factor = _unit(unit, fields, header)
     if factor != 1:
         array = array * np.float32(factor)
     notes += check_voxels(array, path) + facts_warnings(found, acquisition)
@@ -186,7 +186,7 @@ def _geometry(header: Any, as_stored: Any, affine: NDArray[np.float64], path: Pa
     return ()
 
 
-def _unit(asked: str | None, fields: dict[str, Any] | None, header: Any, path: Path) -> tuple[str, float]:
+def _unit(asked: str | None, fields: dict[str, Any] | None, header: Any) -> tuple[str, float]:
     """The unit that the call, the sidecar or the header's description tells, in that order."""
     if asked is not None:
         named = bids.parse_unit(asked)

@@ -163,19 +163,24 @@ class Denoiser:
             volume: the scan, any dose from 1/100 to 1/2, voxels of 1.5 to 5.5 mm.
             samples: 0 is the deterministic path; N > 0 draws N stochastic paths, their mean is the image.
             seed: of the stochastic paths.
-            evaluations: how often the network is asked at most; `FAST_EVALUATIONS` is the fast setting.
+            evaluations: how often MAP-Diff's network is asked at most; `FAST_EVALUATIONS` is fast.
             keep_stages: give the estimates at the anchors too.
             corrected: correct the estimate by what its residual tells (`diffusion.feedback`).
             tile: largest edge of a tile along i, j, k, voxels; smaller takes less memory.
             progress: called with (tiles done, tiles in all).
 
         Raises:
-            InputError: no body is found in the image, `samples` is negative, or there is no room for scratch
-                files.
+            InputError: no body is found in the image, `samples` is negative, `evaluations` is told for a
+                model of another method than MAP-Diff, or there is no room for scratch files.
         """
         if samples < 0:
             raise InputError(f"samples must not be negative, not {samples}")
         if self.rival is not None:
+            if evaluations != EVALUATIONS:
+                raise InputError(
+                    f"--fast is for models of map-diff: this one, of {self.model.method}, evaluates its "
+                    "network as often as its method says"
+                )
             return self._by_rival(self.rival, volume, samples, seed, progress)
         started = time.monotonic()
         with kept_heap(), torch.inference_mode():

@@ -38,7 +38,7 @@ class DenoiseOptions:
         samples: stochastic paths; 0 is the deterministic path.
         seed: of the stochastic paths.
         overwrite: replace outputs that are there.
-        deidentify: drop the patient's identity from DICOM outputs.
+        deidentify: drop the patient's identity from the outputs (DICOM headers, NIfTI headers and sidecars).
         series: which DICOM series.
         unit: of a NIfTI that does not say.
         supplied: facts that the user gives in place of the header's.

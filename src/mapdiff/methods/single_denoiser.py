@@ -33,5 +33,5 @@ class SingleDenoiser:
         return {"denoiser": list(net.parameters())}
 
     def level_range(self, levels: Sequence[float]) -> tuple[float, float]:
-        """From the highest input dose of the quietest subject to the lowest dose of the noisiest."""
+        """Of the inputs that are drawn from subjects with these levels at full dose, see `Inputs`."""
         return self.inputs.level_range(levels)

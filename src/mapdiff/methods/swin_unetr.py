@@ -16,5 +16,5 @@ class SwinUnetrRegression(OneShot):
     name: str = "swin-unetr"
 
     def build(self, channels: tuple[int, ...], blocks: tuple[int, ...]) -> SwinUnetr:
-        """An untrained network; of `channels` the first counts, twice MONAI's feature size."""
+        """An untrained network; of `channels` the first counts, about twice MONAI's feature size."""
         return SwinUnetr(SwinUnetrConfig(channels, blocks))

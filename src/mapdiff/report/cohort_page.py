@@ -38,7 +38,6 @@ PAGE, FIGURES, ROWS, SUBJECTS = "cohort.html", "figures", "rows.json", "subjects
 OURS = "|".join((PAGE.replace(".", r"\."), FIGURES, ROWS.replace(".", r"\."), SUBJECTS))
 #: Columns of the table, and how their figures are printed.
 _COLUMNS = {"psnr": ".2f", "ssim": ".4f", "nmae": ".4f", "nrmse": ".4f", "total activity bias": "+.2f"}
-_HIGHER_IS_BETTER = {"psnr": True, "ssim": True, "nmae": False, "nrmse": False}
 
 
 @dataclass(frozen=True)

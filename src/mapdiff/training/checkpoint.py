@@ -21,7 +21,7 @@ class TrainingState:
     Attributes:
         net: the network being trained (its raw weights).
         ema: the exponential moving average of the weights, by parameter name.
-        optimizers: Adam or AdamW, by the name of their turn; together they have all the net's parameters.
+        optimizers: `Muon` or AdamW, by the name of their turn; together they have all the net's parameters.
         step: optimiser steps done.
         best: best validation PSNR so far, dB.
         seconds: of training so far, over all sessions.

@@ -10,8 +10,9 @@ from mapdiff.precision import best_precision
 
 WEIGHT_DECAY = 1e-4
 OPTIMIZERS = ("muon", "adamw")
-#: A convolution whose channels are fewer on either side (entry and exit) is trained as AdamW does.
-HIDDEN = 32
+#: A convolution with fewer channels on either side (exits, and entries that see few planes) is trained as
+#: AdamW does. The denoisers' entry has 16 for each image it is shown (folded by 8, with local means).
+HIDDEN = 16
 MOMENTUM = 0.95
 ADAM_BETAS, ADAM_EPSILON = (0.9, 0.99), 1e-8
 #: Coefficients of the quintic Newton-Schulz iteration and how often it is done: Jordan et al.
@@ -28,7 +29,7 @@ def optimizer_for(name: str, trained: Iterable[nn.Parameter], rate: float) -> to
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon for the hidden convolutions, Adam for all else (biases, conditions, entry and exit).
+    """Muon for the hidden convolutions, Adam for all else (biases, conditions, exit).
 
     Muon (Jordan et al., 2024, kellerjordan.github.io/posts/muon) makes of each step's momentum the nearest
     orthogonal matrix, so that all directions of a layer move alike; its steps are given the size of Adam's
@@ -50,7 +51,7 @@ class Muon(torch.optim.Optimizer):
 
     def _move(self, parameter: nn.Parameter, gradient: Tensor, rate: float) -> None:
         state: dict[str, Tensor] = self.state[parameter]
-        hidden = parameter.ndim == 5 and min(parameter.shape[:2]) >= HIDDEN
+        hidden = trained_by_muon(parameter)
         if not state:
             state["step"] = torch.zeros(())
             state["exp_avg"] = torch.zeros_like(parameter)
@@ -70,6 +71,11 @@ class Muon(torch.optim.Optimizer):
         square = state["exp_avg_sq"].lerp_(gradient.square(), 1 - second)
         root = (square / (1 - second**n)).sqrt_().add_(ADAM_EPSILON)
         parameter.addcdiv_(mean, root, value=-rate / (1 - first**n))
+
+
+def trained_by_muon(parameter: Tensor) -> bool:
+    """Whether a parameter is the weight of a convolution that is wide enough, on both sides."""
+    return parameter.ndim == 5 and min(parameter.shape[:2]) >= HIDDEN
 
 
 def orthogonal(matrix: Tensor) -> Tensor:

@@ -18,7 +18,6 @@ from mapdiff.methods.registry import METHODS
 INPUT, ORACLE = "input", "oracle"
 PATHS = ("", "mirrored", "chained")
 MAIN_DOSE = Fraction(1, 20)
-QUICK_SUBJECTS = 2
 
 
 @dataclass(frozen=True)
