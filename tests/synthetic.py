@@ -88,10 +88,11 @@ def random_net(
     seed: int = 0,
     size: float = 0.3,
     local_mean: int = 5,
+    slope: float = DenoiserConfig.slope,
 ) -> DenoiserNet:
     """A denoiser whose every layer does something: the zero-initialised ones get random weights."""
     torch.manual_seed(seed)
-    net = DenoiserNet(DenoiserConfig(channels, blocks, local_mean=local_mean))
+    net = DenoiserNet(DenoiserConfig(channels, blocks, local_mean=local_mean, slope=slope))
     with torch.no_grad():
         for parameter in net.parameters():
             if not parameter.any():

@@ -74,6 +74,17 @@ def test_gradients_reach_every_weight():
         assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
 
 
+@pytest.mark.parametrize(("slope", "alive"), [(0.0, False), (0.1, True)])
+def test_a_unit_that_is_never_active_can_come_back(slope, alive):
+    """With a plain rectifier it gets no gradient: so whole layers died, and stayed dead."""
+    net = random_net(slope=slope)
+    block = net.down_blocks[1][0]
+    with torch.no_grad():
+        block.conv1.bias.fill_(-100)
+    net(noise(1, 1, 16, 16, 16), noise(1, 1, 16, 16, 16, seed=1), CONDITION).square().mean().backward()
+    assert bool((block.conv1.weight.grad.flatten(1).abs().amax(dim=1) > 0).all()) == alive
+
+
 def test_what_is_far_away_does_not_matter():
     """No statistics over space: a change beyond the receptive field, however large, changes nothing."""
     net = random_net()
@@ -132,11 +143,11 @@ def test_the_configuration_rebuilds_the_network():
     copy.load_state_dict(net.state_dict())
 
 
-def test_models_of_before_local_means_are_rebuilt_without():
+def test_models_of_before_local_means_and_slopes_are_rebuilt_without():
     facts = DenoiserConfig((8, 16), (2, 1)).as_dict()
-    del facts["local_mean"]
+    del facts["local_mean"], facts["slope"]
     config = DenoiserConfig.from_dict(facts)
-    assert config.local_mean == 0 and DenoiserNet(config).entry.in_channels == 16
+    assert config.local_mean == 0 and config.slope == 0 and DenoiserNet(config).entry.in_channels == 16
     state, u = noise(1, 1, 8, 8, 8), noise(1, 1, 8, 8, 8, seed=1)
     assert torch.equal(entry_planes(state, u, config), torch.cat([state, u], dim=1))
 

@@ -29,6 +29,17 @@ def test_in_float32_it_is_the_same(channels, blocks):
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_with_the_plain_rectifier_of_older_models_it_is_the_same():
+    net = random_net((16, 24), (1, 2), slope=0.0)
+    with torch.inference_mode():
+        expected = net(*images(), CONDITION)
+        torch.testing.assert_close(
+            FusedDenoiser(net, CPU)(*images(), CONDITION), expected, rtol=1e-4, atol=1e-4
+        )
+        leaky = random_net((16, 24), (1, 2))(*images(), CONDITION)
+    assert (leaky - expected).abs().max() > 1e-3
+
+
 def test_without_onednn_it_is_the_same(monkeypatch):
     monkeypatch.setattr("mapdiff.networks.fused.fuses", lambda dtype: False)
     net = random_net((16, 24), (1, 2))
@@ -74,8 +85,8 @@ def test_a_broken_fusion_is_noticed(monkeypatch):
     fuses.cache_clear()
     plain = _Convolution.__call__
 
-    def forgets_the_rectifier(self, x, relu=False):
-        return plain(self, x, relu=relu and self.packed is None)
+    def forgets_the_rectifier(self, x, slope=None):
+        return plain(self, x, slope=slope if self.packed is None else None)
 
     monkeypatch.setattr(_Convolution, "__call__", forgets_the_rectifier)
     assert not fuses(torch.float32)

@@ -36,12 +36,15 @@ class DenoiserConfig:
         blocks: residual blocks at each resolution, on the way down and again on the way up.
         images: input images: 2, the state x_t and the input u; 1, the input alone (plain regression).
         local_mean: width in voxels of the mean that is taken off each image at the entry, odd; 0: none.
+        slope: of the rectifiers below zero. At 0, the plain rectifier, whole layers died in training: nothing
+            normalises their input, and a unit that is never active gets no gradient to come back by.
     """
 
     channels: tuple[int, ...] = (48, 96, 128)
     blocks: tuple[int, ...] = (2, 2, 2)
     images: int = 2
     local_mean: int = 5
+    slope: float = 0.1
 
     @property
     def planes(self) -> int:
@@ -54,9 +57,9 @@ class DenoiserConfig:
 
     @classmethod
     def from_dict(cls, facts: dict[str, Any]) -> "DenoiserConfig":
-        """The inverse of `as_dict`; models of before local means were taken off name no width."""
-        width = int(facts.get("local_mean", 0))
-        return cls(tuple(facts["channels"]), tuple(facts["blocks"]), int(facts["images"]), width)
+        """The inverse of `as_dict`; models of before local means and slopes name none, and have none."""
+        width, slope = int(facts.get("local_mean", 0)), float(facts.get("slope", 0))
+        return cls(tuple(facts["channels"]), tuple(facts["blocks"]), int(facts["images"]), width, slope)
 
 
 def fold(x: Tensor) -> Tensor:
@@ -85,12 +88,18 @@ def entry_planes(state: Tensor, u: Tensor, config: DenoiserConfig) -> Tensor:
     return torch.cat([images - mean, mean / (1 + 0.5 * mean.abs())], dim=1)
 
 
-class ResidualBlock(nn.Module):
-    """x + conv(relu(conv(relu(scale x + shift)))), the scale and shift given by the condition."""
+def rectified(x: Tensor, slope: float) -> Tensor:
+    """x where it is above zero, slope x below; in place."""
+    return functional.leaky_relu(x, slope, inplace=True) if slope else functional.relu(x, inplace=True)
 
-    def __init__(self, channels: int, embedding: int) -> None:
+
+class ResidualBlock(nn.Module):
+    """x + conv(relu(conv(relu(scale x + shift)))), the scale and shift given by the condition, relu leaky."""
+
+    def __init__(self, channels: int, embedding: int, slope: float) -> None:
         """Make a block of `channels`, conditioned by an embedding of that many numbers."""
         super().__init__()
+        self.slope = slope
         self.film = nn.Linear(embedding, 2 * channels)
         self.conv1 = nn.Conv3d(channels, channels, 3, padding=1)
         self.conv2 = nn.Conv3d(channels, channels, 3, padding=1)
@@ -102,8 +111,8 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         """(B, C, I, J, K) and (B, E) to (B, C, I, J, K)."""
         scale, shift = self.film(embedding)[:, :, None, None, None].chunk(2, dim=1)
-        h = functional.relu(torch.addcmul(x + shift, x, scale))
-        h = functional.relu(self.conv1(h), inplace=True)
+        h = rectified(torch.addcmul(x + shift, x, scale), self.slope)
+        h = rectified(self.conv1(h), self.slope)
         out: Tensor = x + self.conv2(h)
         return out
 
@@ -122,14 +131,14 @@ class DenoiserNet(nn.Module):
         )
         self.entry = nn.Conv3d(8 * config.planes, width[0], 3, padding=1)
         self.down_blocks = nn.ModuleList(
-            nn.ModuleList(ResidualBlock(c, embedding) for _ in range(n))
+            nn.ModuleList(ResidualBlock(c, embedding, config.slope) for _ in range(n))
             for c, n in zip(width, config.blocks, strict=True)
         )
         pairs = list(pairwise(width))
         self.downs = nn.ModuleList(nn.Conv3d(a, b, 2, stride=2) for a, b in pairs)
         self.ups = nn.ModuleList(nn.ConvTranspose3d(b, a, 2, stride=2) for a, b in pairs)
         self.up_blocks = nn.ModuleList(
-            nn.ModuleList(ResidualBlock(c, embedding) for _ in range(n))
+            nn.ModuleList(ResidualBlock(c, embedding, config.slope) for _ in range(n))
             for c, n in zip(width[:-1], config.blocks[:-1], strict=True)
         )
         self.exit = nn.Conv3d(width[0], 8, 3, padding=1)

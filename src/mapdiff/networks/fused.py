@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mapdiff.networks.denoiser import DenoiserNet, ResidualBlock, entry_planes, fold, unfold
+from mapdiff.networks.denoiser import DenoiserNet, ResidualBlock, entry_planes, fold, rectified, unfold
 
 #: Numbers in a piece of the FiLM step: about half of a core's second-level cache in bfloat16.
 PIECE = 1 << 19
@@ -37,7 +37,8 @@ def fuses(dtype: torch.dtype) -> bool:
             plain, fused = (_Convolution(layer, dtype, x.device, with_step) for with_step in (False, True))
             x = x.to(dtype).contiguous(memory_format=torch.channels_last_3d)
             for one, other in (
-                (plain(x, relu=True), fused(x, relu=True)),
+                (plain(x, slope=0.0), fused(x, slope=0.0)),
+                (plain(x, slope=0.5), fused(x, slope=0.5)),
                 (plain.add_to(x.clone(), x), fused.add_to(x.clone(), x)),
             ):
                 if not torch.allclose(one.float(), other.float(), atol=0.02):
@@ -62,14 +63,15 @@ class _Convolution:
                 self.weight, ones, ones, ones, 1, shape
             )
 
-    def __call__(self, x: Tensor, relu: bool = False) -> Tensor:
-        """conv(x), rectified where asked."""
+    def __call__(self, x: Tensor, slope: float | None = None) -> Tensor:
+        """conv(x), rectified where a slope is given."""
         if self.packed is None:
             out = functional.conv3d(x, self.weight, self.bias, padding=1)
-            return out.relu_() if relu else out
+            return out if slope is None else rectified(out, slope)
         ones = [1, 1, 1]
+        step, numbers = ("none", []) if slope is None else ("leaky_relu", [slope]) if slope else ("relu", [])
         done: Tensor = torch.ops.mkldnn._convolution_pointwise(
-            x, self.packed, self.bias, ones, ones, ones, 1, "relu" if relu else "none", [], ""
+            x, self.packed, self.bias, ones, ones, ones, 1, step, numbers, ""
         )
         return done
 
@@ -91,19 +93,20 @@ class _Block:
         _, device, _ = how
         self.film = copy.deepcopy(block.film).to(device, torch.float32)
         self.conv1, self.conv2 = _Convolution(block.conv1, *how), _Convolution(block.conv2, *how)
+        self.slope = block.slope
 
     def __call__(self, x: Tensor, embedding: Tensor) -> Tensor:
         scale, shift = self.film(embedding)[0].chunk(2)
-        h = self.conv1(_film_relu(x, 1 + scale, shift), relu=True)
+        h = self.conv1(_film_relu(x, 1 + scale, shift, self.slope), self.slope)
         return self.conv2.add_to(x, h)
 
 
-def _film_relu(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """relu(scale x + shift) over the channels of (1, C, I, J, K)."""
+def _film_relu(x: Tensor, scale: Tensor, shift: Tensor, slope: float) -> Tensor:
+    """scale x + shift, rectified, over the channels of (1, C, I, J, K)."""
     out = torch.empty_like(x)
     if x.device.type != "cpu":
         scale, shift = (v.to(x.dtype)[:, None, None, None] for v in (scale, shift))
-        return torch.addcmul(shift, x, scale, out=out).relu_()
+        return rectified(torch.addcmul(shift, x, scale, out=out), slope)
     # Inference's batch normalisation is a scale and a shift, and torch's fastest one.
     zero, one, none = torch.zeros_like(scale), torch.ones_like(scale), scale.new_empty(0)
     flat, into = (t.permute(0, 2, 3, 4, 1).reshape(-1, x.shape[1]) for t in (x, out))
@@ -112,7 +115,7 @@ def _film_relu(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
         piece = into[start : start + rows]
         given = flat[start : start + rows]
         torch.native_batch_norm(given, scale, shift, zero, one, False, 0, 0, out=(piece, none, none))
-        piece.relu_()
+        rectified(piece, slope)
     return out
 
 

@@ -22,6 +22,7 @@ class GanConfig:
         judge: the discriminator's channels at its finest resolution.
         layers: of the discriminator, each of which but the last halves its image again.
         local_mean: of the generator, as in `DenoiserConfig`.
+        slope: the same.
     """
 
     channels: tuple[int, ...] = (48, 96, 128)
@@ -29,6 +30,7 @@ class GanConfig:
     judge: int = 32
     layers: int = 2
     local_mean: int = DenoiserConfig.local_mean
+    slope: float = DenoiserConfig.slope
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -37,8 +39,9 @@ class GanConfig:
     @classmethod
     def from_dict(cls, facts: dict[str, Any]) -> "GanConfig":
         """The inverse of `as_dict`."""
-        width = int(facts.get("local_mean", 0))
-        return cls(tuple(facts["channels"]), tuple(facts["blocks"]), facts["judge"], facts["layers"], width)
+        width, slope = int(facts.get("local_mean", 0)), float(facts.get("slope", 0))
+        shape = tuple(facts["channels"]), tuple(facts["blocks"]), facts["judge"], facts["layers"]
+        return cls(*shape, width, slope)
 
 
 class GanNet(nn.Module):
@@ -54,7 +57,9 @@ class GanNet(nn.Module):
 
         super().__init__()
         self.config = config
-        self.generator = DenoiserNet(DenoiserConfig(config.channels, config.blocks, 1, config.local_mean))
+        self.generator = DenoiserNet(
+            DenoiserConfig(config.channels, config.blocks, 1, config.local_mean, config.slope)
+        )
         # Not batch statistics: a step must not depend on how its patches are cut into pieces.
         self.discriminator = PatchDiscriminator(
             spatial_dims=3,
