@@ -12,6 +12,7 @@ from mapdiff.networks.denoiser import (
     condition_of,
     entry_planes,
     fold,
+    rectified,
     unfold,
 )
 from synthetic import random_net
@@ -72,6 +73,20 @@ def test_gradients_reach_every_weight():
     net(noise(1, 1, 16, 16, 16), noise(1, 1, 16, 16, 16, seed=1), CONDITION).square().mean().backward()
     for name, parameter in net.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
+
+
+@torch.no_grad()
+def test_untrained_layers_keep_the_size_of_what_comes_in():
+    """So that the coarse levels begin with a signal as large as the fine one's."""
+    torch.manual_seed(0)
+    net = DenoiserNet(DenoiserConfig((32, 48, 64), (1, 1, 1)))
+    x = noise(1, 32, 16, 16, 16)
+    for layer, given in ((net.downs[0], x), (net.ups[0], noise(1, 48, 8, 8, 8))):
+        assert float(layer(given).std()) == pytest.approx(1, rel=0.1)
+    block = net.down_blocks[0][0]
+    hidden = block.conv1(rectified(x.clone(), 0.0))[:, :, 1:-1, 1:-1, 1:-1]
+    assert float(hidden.square().mean().sqrt()) == pytest.approx(1, rel=0.1)
+    assert torch.equal(block(x, torch.zeros(1, 64)), x)
 
 
 @pytest.mark.parametrize(("slope", "alive"), [(0.0, False), (0.1, True)])

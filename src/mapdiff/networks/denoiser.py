@@ -88,6 +88,18 @@ def entry_planes(state: Tensor, u: Tensor, config: DenoiserConfig) -> Tensor:
     return torch.cat([images - mean, mean / (1 + 0.5 * mean.abs())], dim=1)
 
 
+def _begin(layer: nn.Conv3d | nn.ConvTranspose3d, inputs: int, gain: float = 1.0) -> None:
+    """Untrained weights that keep the size of what comes in (He et al. 2015); no bias.
+
+    Args:
+        layer: the convolution.
+        inputs: how many numbers each of its outputs is a sum of.
+        gain: 2 behind a rectifier, which takes away half of the power.
+    """
+    nn.init.normal_(layer.weight, 0.0, (gain / inputs) ** 0.5)
+    nn.init.zeros_(cast(Tensor, layer.bias))
+
+
 def rectified(x: Tensor, slope: float) -> Tensor:
     """x where it is above zero, slope x below; in place."""
     return functional.leaky_relu(x, slope, inplace=True) if slope else functional.relu(x, inplace=True)
@@ -103,6 +115,7 @@ class ResidualBlock(nn.Module):
         self.film = nn.Linear(embedding, 2 * channels)
         self.conv1 = nn.Conv3d(channels, channels, 3, padding=1)
         self.conv2 = nn.Conv3d(channels, channels, 3, padding=1)
+        _begin(self.conv1, 27 * channels, gain=2.0)
         nn.init.zeros_(self.film.weight)
         nn.init.zeros_(self.film.bias)
         nn.init.zeros_(self.conv2.weight)
@@ -142,6 +155,10 @@ class DenoiserNet(nn.Module):
             for c, n in zip(width[:-1], config.blocks[:-1], strict=True)
         )
         self.exit = nn.Conv3d(width[0], 8, 3, padding=1)
+        _begin(self.entry, 27 * 8 * config.planes)
+        for (a, b), down, up in zip(pairs, self.downs, self.ups, strict=True):
+            _begin(cast(nn.Conv3d, down), 8 * a)
+            _begin(cast(nn.ConvTranspose3d, up), b)
         nn.init.zeros_(self.exit.weight)
         nn.init.zeros_(self.exit.bias)  # type: ignore[arg-type]
 
