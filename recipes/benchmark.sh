@@ -3,8 +3,7 @@
 # same number of optimiser steps for all, twice as many for ddpm. Then the benchmark itself. Stopped at any moment,
 # it goes on where it was when it is run again. It is for the next tables (benchmarks/next.json); the weights in
 # benchmarks/weights, and the tables, were made by it as it was at commit 938882d: 3,000 steps by AdamW on networks
-# 48-96-128 channels wide that did not take off local means, and benchmarks/plan.json. The weights in benchmarks/next
-# were trained on subjects whose counts commit 369e429 drew (view by view), which is to be put back with the next tables.
+# 48-96-128 channels wide that did not take off local means, and benchmarks/plan.json.
 #   bash recipes/benchmark.sh WORK SHARED
 # WORK gets cohorts, stores, runs and results; SHARED is the folder that the plan's real scans lie in.
 set -euo pipefail
