@@ -112,7 +112,7 @@ def blurring_net(
     smooth body it is a fair estimate of the noise-free image, so noise levels and stages make sense. With a
     local mean taken off at the entry the blur is another one.
     """
-    net = random_net(channels, blocks, seed=seed, size=0.02, local_mean=local_mean)
+    net = random_net(channels, blocks, seed=seed, size=0.008, local_mean=local_mean)
     with torch.no_grad():
         net.entry.weight.zero_()
         net.entry.bias.zero_()
@@ -124,7 +124,7 @@ def blurring_net(
         for n in range(8):
             net.exit.weight[n, n, 1, 1, 1] -= 1
         for up in net.ups:
-            up.weight.mul_(0.02)
+            up.weight.mul_(0.005)
             up.bias.zero_()
     return net
 
