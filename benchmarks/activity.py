@@ -22,8 +22,7 @@ from mapdiff.cohort.layout import doses_of, truth_path
 from mapdiff.diffusion.transform import transform
 from mapdiff.evaluation.metrics import nmae
 from mapdiff.formats import read
-from mapdiff.inference.denoiser import pretrained_path
-from mapdiff.methods.model_file import load_model
+from mapdiff.inference import Denoiser
 from mapdiff.networks.denoiser import DenoiserNet, ResidualBlock, condition_of
 from mapdiff.networks.gan import GanNet
 
@@ -79,7 +78,7 @@ def main() -> None:
     arguments = parser.parse_args()
     subjects = sorted(arguments.cohort.glob("sub-*"))
     for model in arguments.model:
-        net = load_model(Path(model) if model.endswith(".safetensors") else pretrained_path(model)).net
+        net = Denoiser.from_pretrained(model, "cpu").model.net
         denoiser = net.generator if isinstance(net, GanNet) else net
         found = never_above_zero(denoiser, (cube for subject in subjects for cube in cubes(subject)))
         dead, units = (sum(counts) for counts in zip(*found.values(), strict=True))
