@@ -91,6 +91,8 @@ def test_a_bad_scan_is_one_line(call, tmp_path, small_model, scan, verb, kind):
         (["simulate", "--seed", "-1", "-o", "OUT"], "--seed"),
         (["simulate", "--dose", "1/20", "-o", "OUT"], "--from-image"),
         (["simulate", "--from-image", "SCAN", "--dose", "2", "-o", "OUT"], "dose 2"),
+        (["simulate", "--from-image", "SCAN", "--lesions", "2", "-o", "OUT"], "--lesions"),
+        (["simulate", "--lesions", "0", "-o", "OUT"], "--lesions 0"),
         (["simulate", "--from-image", "SCAN", "--dose", "low", "-o", "OUT"], "'low'"),
         (["train", "FOLDER", "--steps", "10", "-o", "OUT"], "not a cohort"),
         (["train", "FOLDER", "--patch", "20", "-o", "OUT"], "--patch"),

@@ -117,7 +117,8 @@ def test_a_stopped_cohort_goes_on_and_is_identical(cohort, tmp_path):
 
 def test_another_plan_does_not_mix_in(cohort):
     before = contents(cohort)
-    for other in (CohortPlan(2, "quadra", 3, PLAN.spacing_mm, 8, DOSES), CohortPlan(2, "uexplorer", 4)):
+    seed = CohortPlan(2, "quadra", 3, PLAN.spacing_mm, 8, DOSES)
+    for other in (seed, CohortPlan(2, "uexplorer", 4), replace(PLAN, lesions=2)):
         with pytest.raises(InputError, match="other parameters"):
             simulate_cohort(other, cohort)
     assert contents(cohort) == before

@@ -141,6 +141,23 @@ def test_lesions_are_inside_and_of_their_size() -> None:
     assert found >= 4
 
 
+def test_more_lesions_for_training_change_nothing_else() -> None:
+    def drawn(times: int) -> Body:
+        rng = np.random.default_rng(21)
+        return draw_body(rng, draw_subject(rng, "quadra"), times)
+
+    one, many = drawn(1), drawn(10)
+    assert (one.seed, one.girth, one.uptake) == (many.seed, many.girth, many.uptake)
+    assert (one.posture.knots == many.posture.knots).all()
+    assert 0 < len(one.lesions) <= 12
+    assert len(one.lesions) * 5 < len(many.lesions) <= len(one.lesions) * 10
+    centres = np.array([lesion.centre_mm for lesion in many.lesions])
+    apart = np.linalg.norm(centres[:, None] - centres[None], axis=2)
+    reach = np.array([lesion.diameter_mm for lesion in many.lesions]) / 2
+    touching = apart < reach[:, None] + reach[None]
+    assert not (touching & ~np.eye(len(centres), dtype=bool)).any()
+
+
 def test_coarse_and_fine_grids_hold_the_same_activity(bodies: list[Body]) -> None:
     for body, z in zip(bodies, (1000.0, 1150.0), strict=True):
         fine = body.rasterise((2.0,) * 3, (360, 180, 60), (0.0, 0.0, z)).suv.sum(dtype=float) * 8

@@ -27,6 +27,9 @@ def simulate(
         ),
     ] = None,
     slab: Annotated[int | None, typer.Option(help="Keep that many slices, at a drawn height.")] = None,
+    lesions: Annotated[
+        int, typer.Option(help="How many times as many lesions as people have, for training.")
+    ] = 1,
     seed: Annotated[int, typer.Option(help="Same seed, same cohort, bit for bit.")] = 0,
     layout: Annotated[
         str,
@@ -58,6 +61,8 @@ def simulate(
     if from_image is not None:
         if layout != "bids":
             raise InputError("--layout udpet goes with simulated bodies, not with --from-image")
+        if lesions != 1:
+            raise InputError("--lesions goes with simulated bodies, not with --from-image")
         fractions = tuple(parse_dose(text) for text in (dose or ["1/20"]))
         print(f"scanning {from_image.name} again at {', '.join(map(dose_label, fractions))}", file=sys.stderr)
         written = simulate_from_image(from_image, output, fractions, scanner, seed, series)
@@ -68,7 +73,7 @@ def simulate(
         return
     if dose:
         raise InputError("--dose goes with --from-image; a cohort has all doses")
-    plan = CohortPlan(subjects, scanner, seed, _spacing(spacing), slab)
+    plan = CohortPlan(subjects, scanner, seed, _spacing(spacing), slab, lesions=lesions)
 
     def told(name: str, made: bool) -> None:
         print(f"{name} {'made' if made else 'was there'} ({int(name[4:])} of {subjects})", file=sys.stderr)

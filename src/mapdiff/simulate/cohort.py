@@ -18,6 +18,7 @@ from mapdiff.dose import DOSES, FULL, dose_label
 from mapdiff.errors import InputError
 from mapdiff.formats import read
 from mapdiff.simulate.from_image import lower_dose
+from mapdiff.simulate.lesions import MOST_TIMES
 from mapdiff.simulate.phantom import draw_body, draw_subject
 from mapdiff.simulate.scan import WORKERS, simulate_scan
 from mapdiff.simulate.scanner import VARIED, Scanner, draw_scanner, scanner_named
@@ -43,6 +44,7 @@ class CohortPlan:
         spacing_mm: voxel size along i, j, k; None is the scanner's own (drawn for "varied").
         slab: slices to keep, at a place drawn for each subject; None is the whole axial field of view.
         doses: the dose fractions that are reconstructed, from the highest to the lowest.
+        lesions: how many times as many lesions as people have.
     """
 
     subjects: int
@@ -51,6 +53,7 @@ class CohortPlan:
     spacing_mm: tuple[float, float, float] | None = None
     slab: int | None = None
     doses: tuple[Fraction, ...] = DOSES
+    lesions: int = 1
 
     def __post_init__(self) -> None:
         """Check the figures.
@@ -66,6 +69,8 @@ class CohortPlan:
             raise InputError(f"--seed {self.seed}: not negative")
         if self.slab is not None and self.slab < 8:
             raise InputError(f"--slab {self.slab}: at least 8 slices")
+        if not 1 <= self.lesions <= MOST_TIMES:
+            raise InputError(f"--lesions {self.lesions}: from 1 to {MOST_TIMES}")
         if self.spacing_mm is not None and not all(1.0 <= s <= 8.0 for s in self.spacing_mm):
             raise InputError(f"--spacing {self.spacing_mm}: voxels of 1 to 8 mm can be simulated")
         if any(not 0 < dose <= 1 for dose in self.doses) or list(self.doses) != sorted(self.doses)[::-1]:
@@ -131,7 +136,7 @@ def simulate_subject(
     else:
         spacing = _drawn_spacing(rng) if plan.scanner == VARIED else scanner.spacing_mm
     subject = draw_subject(rng, scanner.name)
-    body = draw_body(rng, subject)
+    body = draw_body(rng, subject, plan.lesions)
     bottom, top = body.z_extent_mm
     whole = _whole_slices(scanner, spacing, top - bottom)
     slices = whole if plan.slab is None else min(plan.slab, whole)
@@ -231,6 +236,8 @@ def plan_facts(plan: CohortPlan) -> dict[str, Any]:
         "seed": plan.seed,
         "spacing_mm": plan.spacing_mm,
         "slab": plan.slab,
+        # Cohorts of before do not have it, and go on as they are.
+        "lesions": plan.lesions if plan.lesions > 1 else None,
         "doses": [dose_label(dose) for dose in plan.doses],
     }
 

@@ -16,6 +16,8 @@ from mapdiff.simulate.uptake import MU_SOFT, Uptake
 #: Share of bodies without a lesion, and the largest number in one body: our choice, for training.
 NO_LESION = 0.12
 MOST = 12
+#: Most times that number: lesions are numbered in eight bits.
+MOST_TIMES = 255 // MOST
 
 
 @dataclass(frozen=True)
@@ -39,14 +41,23 @@ class Lesion:
     part: Part
 
 
-def draw_lesions(rng: np.random.Generator, anatomy: Anatomy, uptake: Uptake) -> tuple[Lesion, ...]:
+def draw_lesions(
+    rng: np.random.Generator, anatomy: Anatomy, uptake: Uptake, times: int = 1
+) -> tuple[Lesion, ...]:
     """Draw the lesions of one body.
 
     People with disease have one or two kinds of spread, so sites repeat within a body.
+
+    Args:
+        rng: where the randomness comes from.
+        anatomy: where lesions can sit.
+        uptake: of the tissues round them.
+        times: how many times as many as a body has, at as many times the sites; those that would touch
+            another are left out.
     """
     if rng.random() < NO_LESION:
         return ()
-    count = int(np.clip(1 + rng.geometric(0.22), 1, MOST))
+    count = times * int(np.clip(1 + rng.geometric(0.22), 1, MOST))
     sites = [
         "liver",
         "lung",
@@ -59,7 +70,10 @@ def draw_lesions(rng: np.random.Generator, anatomy: Anatomy, uptake: Uptake) -> 
     ]
     weight = np.array([3.0, 4.0, 2.5, 1.2, 0.5, 0.8, 0.3, *[1.6] * len(anatomy.nodes)])
     kinds = rng.choice(
-        len(sites), size=min(int(rng.integers(1, 5)), count), replace=False, p=weight / weight.sum()
+        len(sites),
+        size=min(times * int(rng.integers(1, 5)), count, len(sites)),
+        replace=False,
+        p=weight / weight.sum(),
     )
     out: list[Lesion] = []
     for _ in range(count):

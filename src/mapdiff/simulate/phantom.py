@@ -156,12 +156,13 @@ class Body:
             target[at[0], at[1], k] = painted
 
 
-def draw_body(rng: np.random.Generator, subject: Subject) -> Body:
+def draw_body(rng: np.random.Generator, subject: Subject, lesions: int = 1) -> Body:
     """Draw a body that weighs what the subject weighs.
 
     Args:
         rng: where the randomness comes from.
         subject: whose body.
+        lesions: how many times as many lesions as a body has.
     """
     seed = int(rng.integers(2**31))
     uptake = draw_uptake(rng, subject)
@@ -175,7 +176,7 @@ def draw_body(rng: np.random.Generator, subject: Subject) -> Body:
     body = Body(subject, seed, 1.0, uptake, Posture(knots, int(rng.integers(2**31))))
     body = replace(body, girth=_girth(body))
     anatomy = build(subject, uptake, seed, body.girth)
-    return replace(body, lesions=draw_lesions(rng, anatomy, uptake))
+    return replace(body, lesions=draw_lesions(rng, anatomy, uptake, lesions))
 
 
 def _girth(body: Body) -> float:
