@@ -20,6 +20,7 @@ from scipy.ndimage import gaussian_filter
 from mapdiff import __version__
 from mapdiff.cohort.layout import doses_of, truth_path
 from mapdiff.dose import ANCHORS, FULL, dose_label
+from mapdiff.evaluation.benchmark.measure import SMALL_ML
 from mapdiff.evaluation.lesion_files import read_lesions
 from mapdiff.evaluation.lesions import lesion_figures
 from mapdiff.evaluation.metrics import nmae, psnr, total_activity_bias
@@ -117,7 +118,7 @@ def judge(
     if lesions is not None and lesions.exists():
         found = read_lesions(lesions, full)
         for figure in lesion_figures(result.image, full, found):
-            if figure.name in ("mean bias", "max bias"):
+            if figure.name in ("mean bias", "max bias", "volume"):
                 row.setdefault(f"lesion {figure.name}", {})[figure.region] = figure.value  # type: ignore[index,union-attr]
     for dose in ANCHORS:
         label = dose_label(dose)
@@ -166,7 +167,11 @@ def figures(row: dict[str, object]) -> str:
     cells.append(", ".join(organs))
     lesions = row.get("lesion mean bias", {})
     assert isinstance(lesions, dict)
-    cells.append(f"{np.mean(list(lesions.values())):+.1f} (n = {len(lesions)})" if lesions else "")
+    volumes = row.get("lesion volume", {})
+    assert isinstance(volumes, dict)
+    large = [bias for name, bias in lesions.items() if volumes[name] >= SMALL_ML]
+    for found in (list(lesions.values()), large):
+        cells.append(f"{np.mean(found):+.1f} (n = {len(found)})" if found else "")
     stages = []
     for dose in ANCHORS:
         key = f"stage {dose_label(dose)} nmae"
@@ -184,8 +189,8 @@ def write_docs(rows: dict[str, list[dict[str, object]]], path: Path) -> None:
             f"### {name}",
             "",
             "| subject | input | best Gaussian | map-diff | oracle | gain, dB | over the Gaussian, dB "
-            "| `--fast`, dB | total, % | organ means, % | lesion SUVmean, % | stages |",
-            "| --- " * 12 + "|",
+            "| `--fast`, dB | total, % | organ means, % | lesion SUVmean, % | from 10 mm, % | stages |",
+            "| --- " * 13 + "|",
             *map(figures, found),
             "",
         ]

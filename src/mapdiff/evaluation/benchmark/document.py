@@ -6,6 +6,7 @@ from pathlib import Path
 from mapdiff.atomic import written_aside
 from mapdiff.dose import dose_label, parse_dose
 from mapdiff.errors import InputError
+from mapdiff.evaluation.benchmark.measure import LARGER, SMALL_MM, SMALLER
 from mapdiff.evaluation.benchmark.observing import AUC
 from mapdiff.evaluation.benchmark.plan import MAIN_DOSE
 from mapdiff.evaluation.benchmark.rows import OURS, Row, way_to_oracle
@@ -23,6 +24,8 @@ MAIN = (
 PARTS = (
     ("lesion SUVmean, %", "suvmean bias", "mapdiff, lesions", "full", 2),
     ("lesion SUVmax, %", "suvmax bias", "mapdiff, lesions", "full", 2),
+    (f"SUVmean from {SMALL_MM:.0f} mm, %", "suvmean bias", LARGER, "full", 2),
+    (f"below {SMALL_MM:.0f} mm, %", "suvmean bias", SMALLER, "full", 2),
     ("contrast recovery to the truth, %", "contrast recovery", "mapdiff, lesions", "truth", 1),
     ("liver mean, %", "mean bias", "mapdiff, liver", "full", 2),
     ("liver noise, %", "cov", "mapdiff, liver", "full", 2),
@@ -142,6 +145,8 @@ def _lines(headings: Sequence[str], body: Sequence[Sequence[str]]) -> str:
 
 
 def _table(rows: Sequence[Row], columns: Columns, way: bool) -> str:
+    told = {(r["metric"], r["convention"], r["reference"]) for r in rows if r["stage"] == "full"}
+    columns = [column for column in columns if column[1:4] in told]
     body = []
     for method in _methods(rows):
         found = [_find(rows, method, "full", column) for column in columns]

@@ -18,6 +18,14 @@ from mapdiff.evaluation.regions import region_figures
 from mapdiff.volume import Array, Volume
 
 LESIONS = "mapdiff, lesions"
+#: Diameter of the sphere of a lesion's volume that parts the small ones, about twice the resolution of a PET
+#: scanner, from the others, mm. Below it a lesion is a few voxels, and what is left of it in noise is another
+#: matter than how well its uptake is kept.
+SMALL_MM = 10.0
+LARGER, SMALLER = (f"{LESIONS} {words} {SMALL_MM:.0f} mm" for words in ("from", "below"))
+#: Of these the parts' means are told too.
+UPTAKE = ("suvmean bias", "suvmax bias", "mean bias", "max bias")
+SMALL_ML = np.pi / 6 * SMALL_MM**3 / 1000
 
 
 @dataclass(frozen=True)
@@ -68,7 +76,12 @@ def measure(
     if subject.lesions is not None:
         found = lesion_figures(x, y, subject.lesions)
         found += contrast_figures(x.array, y.array, subject.lesions, y.spacing)
-        values += _over_lesions(f for f in found if f.name.endswith(" bias") or f.name == "contrast recovery")
+        small = {f.region for f in found if f.name == "volume" and f.value < SMALL_ML}
+        wanted = [f for f in found if f.name.endswith(" bias") or f.name == "contrast recovery"]
+        values += _over_lesions(wanted, LESIONS)
+        uptake = [f for f in wanted if f.name in UPTAKE]
+        values += _over_lesions([f for f in uptake if f.region not in small], LARGER)
+        values += _over_lesions([f for f in uptake if f.region in small], SMALLER)
     return values
 
 
@@ -87,7 +100,7 @@ def spread_values(mean: Array, deviation: Array, subject: TestSubject, samples: 
     return [Value(f.name, f"{f.protocol}, {f.region}", f.unit, f.value) for f in figures]
 
 
-def _over_lesions(figures: Iterable[Figure]) -> list[Value]:
+def _over_lesions(figures: Iterable[Figure], convention: str) -> list[Value]:
     """Means over a subject's lesions; of a bias also the mean of its size, which nothing cancels in."""
     by_name: dict[str, list[float]] = defaultdict(list)
     for figure in figures:
@@ -95,7 +108,7 @@ def _over_lesions(figures: Iterable[Figure]) -> list[Value]:
             by_name[figure.name].append(figure.value)
     values = []
     for name, found in by_name.items():
-        values.append(Value(name, LESIONS, "%", float(np.mean(found))))
+        values.append(Value(name, convention, "%", float(np.mean(found))))
         if name.endswith(" bias"):
-            values.append(Value(f"{name} size", LESIONS, "%", float(np.mean(np.abs(found)))))
+            values.append(Value(f"{name} size", convention, "%", float(np.mean(np.abs(found)))))
     return values
