@@ -19,7 +19,7 @@ def curve_of(run: Path) -> dict[str, object]:
     with (run / "log.csv").open() as file:
         rows = list(csv.DictReader(file))
     model = load_model(run / "best.safetensors")
-    settings = ("steps", "batch", "patch", "learning_rate", "seed", "channels")
+    settings = ("steps", "batch", "patch", "learning_rate", "seed", "channels", "blocks")
     return {
         "method": model.method,
         "parameters": parameters(model.net),

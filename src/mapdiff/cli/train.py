@@ -23,6 +23,9 @@ def train(
     channels: Annotated[
         str, typer.Option(help="Of the network at each resolution, the finest first; smaller is faster.")
     ] = "96,128,192",
+    blocks: Annotated[
+        str, typer.Option(help="Residual blocks at each resolution, on the way down and again on the way up.")
+    ] = "2,2,2",
     validation: Annotated[int, typer.Option(help="Subjects at each cohort's end to validate on.")] = 2,
     seed: Annotated[int, typer.Option(help="Decides weights, patches and doses.")] = 0,
     init: Annotated[
@@ -63,7 +66,7 @@ def train(
     from lightning_fabric.utilities.rank_zero import rank_zero_only
 
     from mapdiff.diffusion.calibration import Calibration
-    from mapdiff.training.config import Resources, TrainingConfig, widths_of
+    from mapdiff.training.config import Resources, TrainingConfig, blocks_of, widths_of
 
     config = TrainingConfig(
         method=method,
@@ -73,6 +76,7 @@ def train(
         optimizer=optimizer,
         learning_rate=learning_rate,
         channels=widths_of(channels),
+        blocks=blocks_of(blocks),
         validation=validation,
         seed=seed,
     )

@@ -77,13 +77,31 @@ def widths_of(text: str) -> tuple[int, ...]:
     Raises:
         InputError: they are not three multiples of 8.
     """
-    try:
-        widths = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        widths = ()
-    if len(widths) != len(TrainingConfig.blocks) or any(w < 8 or w % 8 for w in widths):
+    widths = _three(text)
+    if not widths or any(w < 8 or w % 8 for w in widths):
         raise InputError(f"--channels {text}: three multiples of 8, as 96,128,192")
     return widths
+
+
+def blocks_of(text: str) -> tuple[int, ...]:
+    """Residual blocks at each resolution from "2,2,2".
+
+    Raises:
+        InputError: they are not three numbers from 1 to 16.
+    """
+    blocks = _three(text)
+    if not blocks or not all(1 <= n <= 16 for n in blocks):
+        raise InputError(f"--blocks {text}: three numbers from 1 to 16, as 2,2,2")
+    return blocks
+
+
+def _three(text: str) -> tuple[int, ...]:
+    """The numbers of a text, one for each resolution; none where they are not so many."""
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        return ()
+    return numbers if len(numbers) == len(TrainingConfig.blocks) else ()
 
 
 @dataclass(frozen=True)
