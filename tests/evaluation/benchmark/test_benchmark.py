@@ -266,6 +266,7 @@ def test_quick_wants_every_value_to_be_committed(done, work, tmp_path):
         {"method": "unet", "path": "mirrored", "samples": 2},
         {"method": "ddpm", "path": "mirrored"},
         {"method": "gan", "evaluations": 2},
+        {"method": "map-diff", "between": 1},
         {"method": "map-diff", "path": "sideways"},
     ],
 )
@@ -273,6 +274,21 @@ def test_paths_that_a_network_was_not_made_for(facts):
     with pytest.raises(InputError, match="path"):
         Entry(model="m.safetensors", **facts)
     assert Entry("unet", "m.safetensors", path="mirrored", evaluations=1).key == "unet"
+
+
+def test_further_steps_of_the_papers_path(on_tiny, tiny_cohort, tmp_path):
+    net = method_named("map-diff-paper").build((8, 16), (1, 1)).eval()
+    model = TrainedModel("map-diff-paper", net, nominal_calibration(), (0.03, 1.2))
+    save_model(model, tmp_path / "paper.safetensors")
+    folder = sorted(tiny_cohort.glob("sub-*"))[0]
+    subject = subjects.load(folder, folder.name, (Fraction(1, 20),))
+
+    def evaluations(between: int) -> int:
+        entry = Entry("map-diff-paper", "paper.safetensors", between=between)
+        return Restorer(entry, tmp_path, lambda *_: 0.0)(subject, Fraction(1, 20)).evaluations
+
+    gaps = evaluations(0)
+    assert gaps >= 2 and evaluations(1) == 2 * gaps and evaluations(3) == 4 * gaps
 
 
 def test_a_tuned_parameter_and_the_voxel_size_are_part_of_the_fingerprint(tmp_path):

@@ -11,6 +11,7 @@ from mapdiff.dose import dose_label, parse_dose
 from mapdiff.errors import InputError
 from mapdiff.methods.classical import CLASSICAL
 from mapdiff.methods.map_diff import MapDiff
+from mapdiff.methods.map_diff_paper import MapDiffPaper
 from mapdiff.methods.registry import METHODS
 
 #: Rows that need no method: the input itself, and d u + (1 - d) z, the most that anyone could reach against a
@@ -65,6 +66,7 @@ class Entry:
         seed: of the training, where a method was trained with several.
         sampler: "" for the method's own path; "ddim" or "ancestral" for ddpm.
         steps: of that sampler.
+        between: of the paper's path: further steps between neighbouring anchors.
         samples: 0 is the deterministic path, N the mean of N samples.
         path: "" is the method's own; "mirrored" is MAP-Diff's, the network shown the input each time;
             "chained" is MAP-Diff's with the stage before as the state.
@@ -83,6 +85,7 @@ class Entry:
     seed: int = 0
     sampler: str = ""
     steps: int = 0
+    between: int = 0
     samples: int = 0
     path: str = ""
     evaluations: int | None = None
@@ -107,6 +110,9 @@ class Entry:
         fits = of_map_diff or (self.method == "unet" and self.path == "mirrored" and not self.samples)
         if (self.path and not fits) or (self.evaluations and not (of_map_diff or self.path)):
             raise InputError(f"benchmark method '{self.method}' cannot be run on MAP-Diff's path so")
+        of_paper = self.method in METHODS and isinstance(METHODS[self.method](), MapDiffPaper)
+        if self.between and not of_paper:
+            raise InputError(f"benchmark method '{self.method}' has no paper's path to step between")
         if self.detection and self.method == ORACLE:
             raise InputError("the benchmark's oracle cannot be shown to the observer")
         if self.method in (INPUT, ORACLE, *CLASSICAL):

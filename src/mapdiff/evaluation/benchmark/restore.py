@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from mapdiff.inference.denoiser import EVALUATIONS, Denoiser, pretrained_path
 from mapdiff.methods.classical import CLASSICAL
 from mapdiff.methods.ddpm import Ddpm
 from mapdiff.methods.map_diff import MapDiff
+from mapdiff.methods.map_diff_paper import MapDiffPaper
 from mapdiff.methods.model_file import load_model
 from mapdiff.volume import Array
 
@@ -80,6 +81,8 @@ class Restorer:
             rival = self._denoiser.rival
             if rival is not None and isinstance(rival.method, Ddpm) and entry.sampler:
                 rival.method = Ddpm(sampler=entry.sampler, steps=entry.steps)
+            if rival is not None and isinstance(rival.method, MapDiffPaper) and entry.between:
+                rival.method = replace(rival.method, between=entry.between)
 
     def fingerprint(self, dose: Fraction, spacing: tuple[float, float, float]) -> str:
         """Changes where the results would: with settings, parameter, weights or precision.
