@@ -1,8 +1,10 @@
 """The learning curves of the runs that the benchmark compares: what each was trained for, and how it went.
 
     python benchmarks/curves.py --work WORK
+    python benchmarks/curves.py --work WORK --runs ablations --json benchmarks/results/ablation-curves.json
 
-Reads WORK/trained/*/log.csv, writes benchmarks/results/curves.json and docs/images/learning-curves.png.
+Reads WORK/trained/*/log.csv, writes benchmarks/results/curves.json and docs/images/learning-curves.png; of
+runs in another folder the JSON file only.
 """
 
 import argparse
@@ -52,15 +54,17 @@ def main() -> None:
     """Collect, print, and write the JSON file and the picture."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--runs", default="trained", help="the runs' folder below WORK")
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results/curves.json"))
     parser.add_argument("--picture", type=Path, default=Path("docs/images/learning-curves.png"))
     arguments = parser.parse_args()
-    runs = sorted(log.parent for log in arguments.work.glob("trained/*/log.csv"))
+    runs = sorted(log.parent for log in arguments.work.glob(f"{arguments.runs}/*/log.csv"))
     curves = {run.name: curve_of(run) for run in runs}
     for name, curve in curves.items():
         print(f"{name}: {curve['parameters']} weights, {curve['steps']} steps, {curve['hours']} hours")
     arguments.json.write_text(json.dumps(curves, indent=1) + "\n")
-    draw(curves, arguments.picture)
+    if arguments.runs == "trained":
+        draw(curves, arguments.picture)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ for method in map-diff map-diff-no-anchors map-diff-no-own-stages unet map-diff-
   train $method $method 0 "$steps"
 done
 train map-diff-seed-1 map-diff 1 "$steps"
-train map-diff-paper-seed-1 map-diff-paper 1 "$steps"
 train ddpm ddpm 0 $((2 * steps))
 mapdiff benchmark --plan "$here/../benchmarks/ablations.json" --work "$work" --page "$here/../docs/ablations.md" \
   -o "$here/../benchmarks/results/ablations.json"
