@@ -39,7 +39,7 @@ class Keeper:
         """Open the log and read the validation's boxes."""
         self._run, self._config, self._facts, self._method = run, config, facts, method
         self._data, self._state, self._fabric, self._say = data, state, fabric, say
-        self._validator = Validator(data.validation, data.validation_levels, config.seed + 1)
+        self._validator = Validator(data.validation, data.validation_levels)
         with written_aside(run / CALIBRATION_FILE) as aside:
             aside.write_text(data.calibration.to_json())
         self.log = RunLog(run, state.step)

@@ -19,6 +19,8 @@ from mapdiff.methods.base import Method
 DOSE = Fraction(1, 20)
 #: Edge of a box in voxels, and how many subjects are looked at.
 EDGE, SUBJECTS = 64, 8
+#: Where the boxes lie: the same for every run, whatever its seed, so that runs can be compared.
+PLACES = 1
 
 
 @dataclass(frozen=True)
@@ -38,14 +40,14 @@ class Validation:
 class Validator:
     """Holds one box of each held-out subject, evenly chosen where there are many."""
 
-    def __init__(self, subjects: Sequence[StoredSubject], levels: Sequence[float], seed: int) -> None:
+    def __init__(self, subjects: Sequence[StoredSubject], levels: Sequence[float]) -> None:
         """Read the boxes."""
         chosen = np.unique(np.linspace(0, len(subjects) - 1, SUBJECTS).round().astype(int))
         self._boxes: list[tuple[Batch, Fraction]] = []
         for n in chosen:
             # No larger than the subject: a multiple of 16 voxels, which every network's pooling divides.
             edge = min(EDGE, -(-max(subjects[n].facts.shape) // 16) * 16)
-            sampler = PatchSampler([subjects[n]], [levels[n]], edge, 1, seed)
+            sampler = PatchSampler([subjects[n]], [levels[n]], edge, 1, PLACES)
             dose = sampler.doses[dose_index(sampler.doses, DOSE)]
             self._boxes.append((sampler.draw(0), dose))
 
