@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What each part of the method is worth, at one small budget: the models of docs/ablations.md (24-32-48 channels, 2, 1
-# and 1 blocks, 1,200 steps; ddpm 2,400) and its tables. An hour and a half of one core with AVX512. Stopped at any
-# moment, it goes on where it was when it is run again. The models are not committed.
+# and 1 blocks, 1,200 steps; ddpm 2,400): about two hours of one core with AVX512. Then tables of test bodies, which have
+# not been made yet. Stopped at any moment, it goes on where it was when it is run again. The models are not committed.
 #   bash recipes/ablations.sh WORK
 set -euo pipefail
 work=${1:?a folder for cohorts, runs and results}
