@@ -21,11 +21,19 @@ def train(
     ] = 1e-3,
     optimizer: Annotated[str, typer.Option(help="muon, or adamw, which takes more steps.")] = "muon",
     channels: Annotated[
-        str, typer.Option(help="Of the network at each resolution, the finest first; smaller is faster.")
-    ] = "96,128,192",
+        str | None,
+        typer.Option(
+            help="Of the network at each resolution, the finest first; smaller is faster. "
+            "Default: those of --init, else 96,128,192."
+        ),
+    ] = None,
     blocks: Annotated[
-        str, typer.Option(help="Residual blocks at each resolution, on the way down and again on the way up.")
-    ] = "2,2,2",
+        str | None,
+        typer.Option(
+            help="Residual blocks at each resolution, on the way down and again on the way up. "
+            "Default: those of --init, else 2,2,2."
+        ),
+    ] = None,
     validation: Annotated[int, typer.Option(help="Subjects at each cohort's end to validate on.")] = 2,
     seed: Annotated[int, typer.Option(help="Decides weights, patches and doses.")] = 0,
     init: Annotated[
@@ -66,8 +74,14 @@ def train(
     from lightning_fabric.utilities.rank_zero import rank_zero_only
 
     from mapdiff.diffusion.calibration import Calibration
+    from mapdiff.errors import InputError
     from mapdiff.training.config import Resources, TrainingConfig, blocks_of, widths_of
 
+    shape = {}
+    if channels is not None:
+        shape["channels"] = widths_of(channels)
+    if blocks is not None:
+        shape["blocks"] = blocks_of(blocks)
     config = TrainingConfig(
         method=method,
         steps=steps,
@@ -75,10 +89,9 @@ def train(
         patch=patch,
         optimizer=optimizer,
         learning_rate=learning_rate,
-        channels=widths_of(channels),
-        blocks=blocks_of(blocks),
         validation=validation,
         seed=seed,
+        **shape,
     )
     resources = Resources(
         device, devices, nodes, precision, accumulate, workers, jobs, max_hours, checkpoint_every
@@ -90,6 +103,10 @@ def train(
     start = None
     if init is not None:
         start = load_model(Path(init) if init.endswith(".safetensors") else pretrained_path(init))
+        for option, told in shape.items():
+            has = getattr(start.net.config, option)
+            if told != has:
+                raise InputError(f"--{option}: the model of --init has {','.join(map(str, has))}")
 
     def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
