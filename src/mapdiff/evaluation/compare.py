@@ -54,31 +54,37 @@ def volume_figures(x: Array, y: Array, unit: str, similarity: bool = True) -> li
         unit: of both.
         similarity: SSIM too, where the volume is thick enough for its window.
     """
-    figures = [metrics.psnr(x, y, unit=unit)]
+    sums = metrics.sums_of(x, y)
+    figures = [metrics.psnr(x, y, unit=unit, sums=sums)]
     if similarity and _thick_enough(y, GAUSSIAN):
         figures.append(metrics.ssim(x, y, unit=unit))
     return [
         *figures,
-        metrics.nmae(x, y, unit=unit),
-        metrics.nrmse(x, y, unit=unit),
-        metrics.total_activity_bias(x, y, unit=unit),
+        metrics.nmae(x, y, unit=unit, sums=sums),
+        metrics.nrmse(x, y, unit=unit, sums=sums),
+        metrics.total_activity_bias(x, y, unit=unit, sums=sums),
     ]
 
 
 def _body_figures(x: Array, y: Array, reference: Volume) -> list[Figure]:
     body = body_mask(y, reference.spacing)
     unit = reference.unit
+    sums = metrics.sums_of(x, y, body)
     figures = [
-        metrics.psnr(x, y, mask=body, region="body", unit=unit),
-        metrics.nmae(x, y, mask=body, region="body", unit=unit),
-        metrics.nrmse(x, y, mask=body, region="body", unit=unit),
-        metrics.total_activity_bias(x, y, mask=body, region="body", unit=unit),
+        metrics.psnr(x, y, mask=body, region="body", unit=unit, sums=sums),
+        metrics.nmae(x, y, mask=body, region="body", unit=unit, sums=sums),
+        metrics.nrmse(x, y, mask=body, region="body", unit=unit, sums=sums),
+        metrics.total_activity_bias(x, y, mask=body, region="body", unit=unit, sums=sums),
     ]
     return [replace(f, convention=f"{f.convention}; body found from the reference") for f in figures]
 
 
 def _other_conventions(x: Array, y: Array, unit: str) -> list[Figure]:
-    figures = [metrics.psnr(x, y, unit=unit, protocol=UDPET), metrics.nrmse_udpet(x, y, unit=unit)]
+    sums = metrics.sums_of(x, y)
+    figures = [
+        metrics.psnr(x, y, unit=unit, protocol=UDPET, sums=sums),
+        metrics.nrmse_udpet(x, y, unit=unit, sums=sums),
+    ]
     if _thick_enough(y, UNIFORM):
         figures.append(metrics.ssim_udpet(x, y))
         if unit == "SUV":

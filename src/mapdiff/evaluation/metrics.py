@@ -78,8 +78,8 @@ UNIFORM = Window("3D uniform window, 7^3, sample covariance", 3, None, 343 / 342
 
 
 @dataclass(frozen=True)
-class _Sums:
-    """What the pointwise figures are made of."""
+class Sums:
+    """What the pointwise figures of two images are made of (`sums_of`)."""
 
     voxels: int
     absolute_error: float
@@ -101,6 +101,7 @@ def psnr(
     region: str = "volume",
     unit: str = "",
     protocol: str = MAPDIFF,
+    sums: Sums | None = None,
 ) -> Figure:
     """Peak signal-to-noise ratio, 10 log10(peak^2 / MSE), dB.
 
@@ -113,11 +114,12 @@ def psnr(
         region: what the mask is called.
         unit: the images' unit, for the convention's words.
         protocol: whose convention this is.
+        sums: of the two images inside the mask, where several figures are made of them (`sums_of`).
 
     Raises:
         InputError: shapes differ, the mask is empty, or the peak is not above zero.
     """
-    sums = _sums(prediction, reference, mask, clip)
+    sums = sums or sums_of(prediction, reference, mask, clip)
     words = "given" if peak is not None else "max of the whole reference"
     peak = float(reference.max()) if peak is None else peak
     if not peak > 0:
@@ -129,7 +131,13 @@ def psnr(
 
 
 def nmae(
-    prediction: Array, reference: Array, *, mask: Mask | None = None, region: str = "volume", unit: str = ""
+    prediction: Array,
+    reference: Array,
+    *,
+    mask: Mask | None = None,
+    region: str = "volume",
+    unit: str = "",
+    sums: Sums | None = None,
 ) -> Figure:
     """Normalised mean absolute error, sum |x - y| / sum y.
 
@@ -138,13 +146,19 @@ def nmae(
     Raises:
         InputError: shapes differ, the mask is empty, or the reference's sum is not above zero.
     """
-    sums = _sums(prediction, reference, mask)
+    sums = sums or sums_of(prediction, reference, mask)
     value = sums.absolute_error / _positive_total(sums)
     return Figure("nmae", value, "", f"sum |x - y| / sum y; {_where(region, None, unit)}", MAPDIFF, region)
 
 
 def nrmse(
-    prediction: Array, reference: Array, *, mask: Mask | None = None, region: str = "volume", unit: str = ""
+    prediction: Array,
+    reference: Array,
+    *,
+    mask: Mask | None = None,
+    region: str = "volume",
+    unit: str = "",
+    sums: Sums | None = None,
 ) -> Figure:
     """Normalised root mean square error, sqrt(sum (x - y)^2 / sum y^2): no air in the denominator.
 
@@ -153,20 +167,22 @@ def nrmse(
     Raises:
         InputError: shapes differ, the mask is empty, or the reference is all zero.
     """
-    sums = _sums(prediction, reference, mask)
+    sums = sums or sums_of(prediction, reference, mask)
     if sums.reference_squared == 0:
         raise InputError("the reference is all zero, so NRMSE has no denominator")
     value = math.sqrt(sums.squared_error / sums.reference_squared)
     return Figure("nrmse", value, "", f"|x - y| / |y| (L2); {_where(region, None, unit)}", MAPDIFF, region)
 
 
-def nrmse_udpet(prediction: Array, reference: Array, *, unit: str = "") -> Figure:
+def nrmse_udpet(prediction: Array, reference: Array, *, unit: str = "", sums: Sums | None = None) -> Figure:
     """The challenge's NRMSE: RMSE / (max - min of the reference), whole volume.
+
+    Arguments as in `psnr`.
 
     Raises:
         InputError: shapes differ, or the reference is constant.
     """
-    sums = _sums(prediction, reference)
+    sums = sums or sums_of(prediction, reference)
     extent = sums.reference_max - sums.reference_min
     if extent == 0:
         raise InputError("the reference is constant, so the challenge's NRMSE has no denominator")
@@ -178,7 +194,13 @@ def nrmse_udpet(prediction: Array, reference: Array, *, unit: str = "") -> Figur
 
 
 def total_activity_bias(
-    prediction: Array, reference: Array, *, mask: Mask | None = None, region: str = "volume", unit: str = ""
+    prediction: Array,
+    reference: Array,
+    *,
+    mask: Mask | None = None,
+    region: str = "volume",
+    unit: str = "",
+    sums: Sums | None = None,
 ) -> Figure:
     """How much activity is too much or too little: 100 (sum x / sum y - 1), %.
 
@@ -187,7 +209,7 @@ def total_activity_bias(
     Raises:
         InputError: shapes differ, the mask is empty, or the reference's sum is not above zero.
     """
-    sums = _sums(prediction, reference, mask)
+    sums = sums or sums_of(prediction, reference, mask)
     value = 100 * (sums.prediction / _positive_total(sums) - 1)
     convention = f"sum x / sum y - 1; {_where(region, None, unit)}"
     return Figure("total activity bias", value, "%", convention, MAPDIFF, region)
@@ -289,7 +311,7 @@ def _where(region: str, clip: float | None, unit: str) -> str:
     return f"{where}; {clipping}" + (f"; unit {unit}" if unit else "")
 
 
-def _positive_total(sums: _Sums) -> float:
+def _positive_total(sums: Sums) -> float:
     if not sums.reference > 0:
         raise InputError("the reference's sum is not above zero, so nothing can be divided by it")
     return sums.reference
@@ -309,8 +331,12 @@ def _slabs(shape: tuple[int, ...]) -> Iterator[slice]:
         yield slice(start, min(start + thick, shape[0]))
 
 
-def _sums(prediction: Array, reference: Array, mask: Mask | None = None, clip: float | None = None) -> _Sums:
-    """All sums in one pass; float64."""
+def sums_of(prediction: Array, reference: Array, mask: Mask | None = None, clip: float | None = None) -> Sums:
+    """All sums in one pass; float64. Arguments as in `psnr`.
+
+    Raises:
+        InputError: shapes differ, the mask is empty, or a voxel is not a finite number.
+    """
     _check(prediction, reference, mask)
     voxels, total = 0, np.zeros(5)
     low, high = math.inf, -math.inf
@@ -331,7 +357,7 @@ def _sums(prediction: Array, reference: Array, mask: Mask | None = None, clip: f
     if not np.isfinite(total).all():
         raise InputError("an image has voxels that are not finite numbers")
     absolute, squared, prediction_sum, reference_sum, reference_squared = (float(part) for part in total)
-    return _Sums(voxels, absolute, squared, prediction_sum, reference_sum, reference_squared, low, high)
+    return Sums(voxels, absolute, squared, prediction_sum, reference_sum, reference_squared, low, high)
 
 
 def _mean_ssim(
@@ -368,11 +394,27 @@ def _mean_ssim(
 
 
 def _ssim_map(x: NDArray[np.float64], y: NDArray[np.float64], window: Window) -> NDArray[np.float64]:
-    """Wang et al. 2004, Eq. 13, at every voxel; data range 1."""
+    """Wang et al. 2004, Eq. 13, at every voxel; data range 1. In place: memory is what it waits for."""
     c1, c2, factor = SSIM_K1**2, SSIM_K2**2, window.covariance_factor
     mean_x, mean_y = window.mean(x), window.mean(y)
-    covariance = factor * (window.mean(x * y) - mean_x * mean_y)
-    variances = factor * (window.mean(x * x + y * y) - mean_x**2 - mean_y**2)
-    quality = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
-    quality /= (mean_x**2 + mean_y**2 + c1) * (variances + c2)
-    return quality
+    contrast = window.mean(x * y)
+    spread = x * x
+    spread += y * y
+    spread = window.mean(spread)
+    luminance = mean_x * mean_y
+    mean_x *= mean_x
+    mean_y *= mean_y
+    mean_x += mean_y
+    contrast -= luminance
+    contrast *= 2 * factor
+    contrast += c2
+    spread -= mean_x
+    spread *= factor
+    spread += c2
+    luminance *= 2
+    luminance += c1
+    mean_x += c1
+    luminance *= contrast
+    mean_x *= spread
+    luminance /= mean_x
+    return luminance
