@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -77,7 +77,7 @@ def train(
     from mapdiff.errors import InputError
     from mapdiff.training.config import Resources, TrainingConfig, blocks_of, widths_of
 
-    shape = {}
+    shape: dict[str, Any] = {}
     if channels is not None:
         shape["channels"] = widths_of(channels)
     if blocks is not None:
