@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The training subjects of both recipes as stores that training reads, and the calibration: 128 slabs of scanners that
+# The training subjects of the recipes as stores that training reads, and the calibration: 128 slabs of scanners that
 # no preset is. Those that are too noisy to be packed are left out; of the rest two of each store validate. Twenty
 # minutes on two cores; goes on where it was stopped.
 #   bash recipes/training-stores.sh TRAIN

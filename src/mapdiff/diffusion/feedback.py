@@ -49,8 +49,8 @@ class Corrections:
         kept_noise: the mean that is kept is taken over the width at which its own noise is this part of the
             signal: less than the error of an estimate, and as narrow as that allows.
         threshold: how many standard deviations of the smoothed residual count as noise.
-        by_activity: whether that deviation is measured for each octave of activity, and activities that few
-            voxels have get Wiener's gain without a threshold; else one figure serves the whole body.
+        by_activity: whether that deviation is measured for each octave of activity, and one is enough for
+            activities that few voxels have; else one figure serves the whole body.
     """
 
     kept_noise: float = 0.015

@@ -5,7 +5,7 @@ system's, so that the counts of a slice are those that the 3D acquisition collec
 leaves out (time of flight's gain in statistics, dead time, detector gaps, the limits that reconstructions set
 to oblique rays) is in one figure per scanner, `effective_gain`, which grows with the body's width as the gain
 of time of flight does. It is fitted, so that the noise of the images is that of the real scanner (the noise
-figures of 1,371 acquisitions, KUL-recon-lab/2025_ud_pet_kul).
+figures of 1,323 acquisitions, KUL-recon-lab/2025_ud_pet_kul).
 """
 
 from dataclasses import dataclass, replace
