@@ -256,10 +256,11 @@ def evaluate_pair(
 def _stage_figures(image: Volume, target: Volume) -> list[Figure]:
     """The quick ones: a stage is judged at each dose by the error, not by all conventions."""
     x, y, _ = common_unit(image, target)
+    sums = metrics.sums_of(x.array, y.array)
     return [
-        metrics.psnr(x.array, y.array, unit=y.unit),
-        metrics.nmae(x.array, y.array, unit=y.unit),
-        metrics.total_activity_bias(x.array, y.array, unit=y.unit),
+        metrics.psnr(x.array, y.array, unit=y.unit, sums=sums),
+        metrics.nmae(x.array, y.array, unit=y.unit, sums=sums),
+        metrics.total_activity_bias(x.array, y.array, unit=y.unit, sums=sums),
     ]
 
 

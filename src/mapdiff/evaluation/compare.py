@@ -12,7 +12,7 @@ from mapdiff.errors import InputError, UnitError
 from mapdiff.evaluation import metrics
 from mapdiff.evaluation.lesions import lesion_figures
 from mapdiff.evaluation.masks import LesionMask, same_grid
-from mapdiff.evaluation.metrics import GAUSSIAN, UDPET, UNIFORM, Figure
+from mapdiff.evaluation.metrics import GAUSSIAN, UDPET, UNIFORM, Figure, Mask, Sums
 from mapdiff.volume import UNKNOWN, Array, Volume
 
 
@@ -38,14 +38,17 @@ def compare(prediction: Volume, reference: Volume, lesions: LesionMask | None = 
         )
     prediction, reference, remark = common_unit(prediction, reference)
     x, y, unit = prediction.array, reference.array, reference.unit
-    figures = volume_figures(x, y, unit) + _body_figures(x, y, reference)
-    figures += _other_conventions(x, y, unit)
+    sums = metrics.sums_of(x, y)
+    figures = volume_figures(x, y, unit, sums=sums) + _body_figures(x, y, reference)
+    figures += _other_conventions(x, y, unit, sums)
     if lesions is not None:
         figures += lesion_figures(prediction, reference, lesions)
     return [replace(figure, convention=f"{figure.convention}; {remark}") for figure in figures]
 
 
-def volume_figures(x: Array, y: Array, unit: str, similarity: bool = True) -> list[Figure]:
+def volume_figures(
+    x: Array, y: Array, unit: str, similarity: bool = True, sums: Sums | None = None
+) -> list[Figure]:
     """The figures over the whole volume in our convention.
 
     Args:
@@ -53,34 +56,33 @@ def volume_figures(x: Array, y: Array, unit: str, similarity: bool = True) -> li
         y: the image it is judged by, the same shape and unit.
         unit: of both.
         similarity: SSIM too, where the volume is thick enough for its window.
+        sums: of the two images, where they are there already.
     """
-    sums = metrics.sums_of(x, y)
-    figures = [metrics.psnr(x, y, unit=unit, sums=sums)]
-    if similarity and _thick_enough(y, GAUSSIAN):
-        figures.append(metrics.ssim(x, y, unit=unit))
-    return [
-        *figures,
-        metrics.nmae(x, y, unit=unit, sums=sums),
-        metrics.nrmse(x, y, unit=unit, sums=sums),
-        metrics.total_activity_bias(x, y, unit=unit, sums=sums),
-    ]
+    sums = metrics.sums_of(x, y) if sums is None else sums
+    psnr, *others = _pointwise(x, y, unit, sums)
+    thick = similarity and _thick_enough(y, GAUSSIAN)
+    return [psnr, *([metrics.ssim(x, y, unit=unit)] if thick else []), *others]
 
 
 def _body_figures(x: Array, y: Array, reference: Volume) -> list[Figure]:
     body = body_mask(y, reference.spacing)
-    unit = reference.unit
-    sums = metrics.sums_of(x, y, body)
-    figures = [
-        metrics.psnr(x, y, mask=body, region="body", unit=unit, sums=sums),
-        metrics.nmae(x, y, mask=body, region="body", unit=unit, sums=sums),
-        metrics.nrmse(x, y, mask=body, region="body", unit=unit, sums=sums),
-        metrics.total_activity_bias(x, y, mask=body, region="body", unit=unit, sums=sums),
-    ]
+    figures = _pointwise(x, y, reference.unit, metrics.sums_of(x, y, body), body, "body")
     return [replace(f, convention=f"{f.convention}; body found from the reference") for f in figures]
 
 
-def _other_conventions(x: Array, y: Array, unit: str) -> list[Figure]:
-    sums = metrics.sums_of(x, y)
+def _pointwise(
+    x: Array, y: Array, unit: str, sums: Sums, mask: Mask | None = None, region: str = "volume"
+) -> list[Figure]:
+    """The figures of our convention that are made of one pass over the images; PSNR first."""
+    return [
+        metrics.psnr(x, y, mask=mask, region=region, unit=unit, sums=sums),
+        metrics.nmae(x, y, mask=mask, region=region, unit=unit, sums=sums),
+        metrics.nrmse(x, y, mask=mask, region=region, unit=unit, sums=sums),
+        metrics.total_activity_bias(x, y, mask=mask, region=region, unit=unit, sums=sums),
+    ]
+
+
+def _other_conventions(x: Array, y: Array, unit: str, sums: Sums) -> list[Figure]:
     figures = [
         metrics.psnr(x, y, unit=unit, protocol=UDPET, sums=sums),
         metrics.nrmse_udpet(x, y, unit=unit, sums=sums),

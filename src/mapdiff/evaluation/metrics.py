@@ -394,27 +394,11 @@ def _mean_ssim(
 
 
 def _ssim_map(x: NDArray[np.float64], y: NDArray[np.float64], window: Window) -> NDArray[np.float64]:
-    """Wang et al. 2004, Eq. 13, at every voxel; data range 1. In place: memory is what it waits for."""
+    """Wang et al. 2004, Eq. 13, at every voxel; data range 1."""
     c1, c2, factor = SSIM_K1**2, SSIM_K2**2, window.covariance_factor
     mean_x, mean_y = window.mean(x), window.mean(y)
-    contrast = window.mean(x * y)
-    spread = x * x
-    spread += y * y
-    spread = window.mean(spread)
-    luminance = mean_x * mean_y
-    mean_x *= mean_x
-    mean_y *= mean_y
-    mean_x += mean_y
-    contrast -= luminance
-    contrast *= 2 * factor
-    contrast += c2
-    spread -= mean_x
-    spread *= factor
-    spread += c2
-    luminance *= 2
-    luminance += c1
-    mean_x += c1
-    luminance *= contrast
-    mean_x *= spread
-    luminance /= mean_x
-    return luminance
+    covariance = factor * (window.mean(x * y) - mean_x * mean_y)
+    variances = factor * (window.mean(x * x + y * y) - mean_x**2 - mean_y**2)
+    quality = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
+    quality /= (mean_x**2 + mean_y**2 + c1) * (variances + c2)
+    return quality
