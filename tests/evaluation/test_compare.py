@@ -13,7 +13,7 @@ from mapdiff.errors import InputError
 from mapdiff.evaluation.compare import compare
 from mapdiff.evaluation.masks import LesionMask, from_labels
 from mapdiff.evaluation.metrics import Figure
-from mapdiff.evaluation.regions import region_figures
+from mapdiff.evaluation.regions import interior_cov, region_figures
 from mapdiff.evaluation.tables import figures_json, figures_table, printed_name, write_json
 from mapdiff.volume import Acquisition, Volume
 
@@ -160,6 +160,24 @@ def test_regions(prediction, reference):
     assert {region for region, _ in figures} == {"liver", "muscle"}
     with pytest.raises(InputError, match="none of"):
         region_figures(array, array, labels, {9: "heart"})
+
+
+def test_noise_inside_an_organ_is_neither_its_edges_nor_its_lesions():
+    """A ball with noise of 4 %, blurred at the edge, with a hot lesion in it."""
+    i, j, k = np.indices((40, 40, 40))
+    distance = 4.0 * np.sqrt((i - 20) ** 2 + (j - 20) ** 2 + (k - 20) ** 2)
+    organ, lesion = distance < 60, np.abs(i - 20) + np.abs(j - 20) + np.abs(k - 24) < 3
+    noise = np.random.default_rng(3).normal(0, 0.04, organ.shape)
+    image = (np.clip((66 - distance) / 12, 0, 1) * (1 + noise) + 5 * lesion).astype(np.float32)
+    figure = interior_cov(image, organ, lesion, (4.0, 4.0, 4.0), "liver")
+    assert figure is not None and figure.region == "liver"
+    assert figure.value == pytest.approx(4, rel=0.03)
+    whole = image[organ].std() / image[organ].mean()
+    assert 100 * whole > 20
+    edge = np.zeros_like(organ)
+    edge[5:9] = organ[5:9]
+    assert interior_cov(image, edge, None, (4.0, 4.0, 4.0), "rim") is None
+    assert interior_cov(image, np.zeros_like(organ), None, (4.0, 4.0, 4.0), "none") is None
 
 
 # The command ------------------------------------------------------------------------------------------

@@ -44,9 +44,7 @@ def contrast_figures(
         lesions: masks on that grid.
         spacing_mm: voxel size.
     """
-    everything = np.zeros(lesions.shape, bool)
-    for lesion in lesions.lesions:
-        everything[lesion.box] |= lesion.mask
+    everything = lesions.anywhere
     figures = []
     for lesion in lesions.lesions:
         box, shell = shell_of(lesion, everything, spacing_mm)

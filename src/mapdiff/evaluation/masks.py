@@ -64,6 +64,14 @@ class LesionMask:
                 return mask
         raise InputError(f"no lesion is called '{name}'; there are {', '.join(x.name for x in self.lesions)}")
 
+    @property
+    def anywhere(self) -> NDArray[np.bool_]:
+        """Where any lesion is, shape (I, J, K)."""
+        mask = np.zeros(self.shape, bool)
+        for lesion in self.lesions:
+            mask[lesion.box] |= lesion.mask
+        return mask
+
 
 def same_grid(
     shape: tuple[int, ...],

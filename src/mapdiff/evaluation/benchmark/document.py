@@ -28,7 +28,7 @@ PARTS = (
     (f"below {SMALL_MM:.0f} mm, %", "suvmean bias", SMALLER, "full", 2),
     ("contrast recovery to the truth, %", "contrast recovery", "mapdiff, lesions", "truth", 1),
     ("liver mean, %", "mean bias", "mapdiff, liver", "full", 2),
-    ("liver noise, %", "cov", "mapdiff, liver", "full", 2),
+    ("liver noise, %", "interior cov", "mapdiff, liver", "full", 2),
     ("kidneys mean, %", "mean bias", "mapdiff, kidneys", "full", 2),
     ("heart mean, %", "mean bias", "mapdiff, heart", "full", 2),
 )
@@ -130,13 +130,14 @@ def _find(rows: Sequence[Row], method: tuple[str, str], stage: str, column: Sequ
     return None
 
 
-def _cell(row: Row | None, decimals: int) -> str:
+def _cell(row: Row | None, decimals: int, n: int | None = None) -> str:
+    """Mean and interval; the number of subjects where it is not the line's."""
     if row is None:
         return ""
     text = f"{row['mean']:.{decimals}f}"
     if row["ci_low"] is not None and row["metric"] != "evaluations":
         text += f" [{row['ci_low']:.{decimals}f}, {row['ci_high']:.{decimals}f}]"
-    return text
+    return text if n in (None, row["n"]) else f"{text} (n = {row['n']})"
 
 
 def _lines(headings: Sequence[str], body: Sequence[Sequence[str]]) -> str:
@@ -154,7 +155,7 @@ def _table(rows: Sequence[Row], columns: Columns, way: bool) -> str:
             continue
         n = max(row["n"] for row in found if row is not None)
         cells = [_label(*method), str(n)]
-        cells += [_cell(row, column[4]) for row, column in zip(found, columns, strict=True)]
+        cells += [_cell(row, column[4], n) for row, column in zip(found, columns, strict=True)]
         if way:
             done = None if found[0] is None else way_to_oracle(rows, found[0])
             cells.append("" if done is None else f"{done:.0f}")

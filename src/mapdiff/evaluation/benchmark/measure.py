@@ -1,7 +1,7 @@
 """One subject's figures of one restored image: short names, one value each."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from mapdiff.evaluation.contrast import contrast_figures
 from mapdiff.evaluation.coverage import coverage
 from mapdiff.evaluation.lesions import lesion_figures
 from mapdiff.evaluation.metrics import Figure
-from mapdiff.evaluation.regions import region_figures
+from mapdiff.evaluation.regions import interior_cov, region_figures
 from mapdiff.volume import Array, Volume
 
 LESIONS = "mapdiff, lesions"
@@ -25,6 +25,8 @@ SMALL_MM = 10.0
 LARGER, SMALLER = (f"{LESIONS} {words} {SMALL_MM:.0f} mm" for words in ("from", "below"))
 #: Of these the parts' means are told too.
 UPTAKE = ("suvmean bias", "suvmax bias", "mean bias", "max bias")
+#: The organ that the field measures noise in.
+NOISE_IN = "liver"
 SMALL_ML = np.pi / 6 * SMALL_MM**3 / 1000
 
 
@@ -33,7 +35,7 @@ class Value:
     """A figure of one subject.
 
     Attributes:
-        metric: "psnr", "ssim", "suvmean bias", "mean bias", "cov", "contrast recovery", ...
+        metric: "psnr", "ssim", "suvmean bias", "mean bias", "interior cov", "contrast recovery", ...
         convention: whose convention, and where: "mapdiff, volume", "udpet, volume", "mapdiff, liver".
         unit: of the value.
         value: the figure.
@@ -71,7 +73,8 @@ def measure(
         return values
     if subject.organs is not None and subject.names:
         organs = region_figures(x.array, y.array, subject.organs, subject.names, unit=y.unit)
-        wanted = [f for f in organs if f.name in ("mean bias", "max bias", "cov")]
+        wanted = [f for f in organs if f.name in ("mean bias", "max bias")]
+        wanted += _noise(x.array, subject, y.spacing)
         values += [Value(f.name, f"mapdiff, {f.region}", f.unit, f.value) for f in wanted]
     if subject.lesions is not None:
         found = lesion_figures(x, y, subject.lesions)
@@ -98,6 +101,16 @@ def spread_values(mean: Array, deviation: Array, subject: TestSubject, samples: 
     body = body_mask(full.array, full.spacing)
     figures = coverage(mean, deviation, full.array, samples=samples, mask=body, region="body")
     return [Value(f.name, f"{f.protocol}, {f.region}", f.unit, f.value) for f in figures]
+
+
+def _noise(image: Array, subject: TestSubject, spacing_mm: Sequence[float]) -> list[Figure]:
+    """The noise inside the liver, where the subject has one."""
+    found = []
+    for label, name in subject.names.items():
+        if name == NOISE_IN and subject.organs is not None:
+            lesions = None if subject.lesions is None else subject.lesions.anywhere
+            found.append(interior_cov(image, subject.organs == label, lesions, spacing_mm, name))
+    return [figure for figure in found if figure is not None]
 
 
 def _over_lesions(figures: Iterable[Figure], convention: str) -> list[Value]:
