@@ -29,6 +29,8 @@ from mapdiff.methods.classical import CLASSICAL
 from mapdiff.volume import Volume
 
 UNITS = "units"
+#: Rises when a scan is restored or measured otherwise by the same settings: what was kept before is done anew.
+EDITION = 2
 #: What an image is held against: the measured scan of its stage's dose, and the noise-free image.
 SCAN, TRUTH = "full", "truth"
 Say = Callable[[str], None]
@@ -246,7 +248,8 @@ def _fingerprint(unit: Unit, restorer: Restorer, spacing: tuple[float, float, fl
     facts: dict[str, Any] = asdict(unit.cohort)
     for where in ("subjects", "quick", "doses_first"):
         facts.pop(where)
-    text = json.dumps([facts, unit.subject, dose_label(unit.dose), restorer.fingerprint(unit.dose, spacing)])
+    by = restorer.fingerprint(unit.dose, spacing)
+    text = json.dumps([EDITION, facts, unit.subject, dose_label(unit.dose), by])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
