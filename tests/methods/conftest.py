@@ -18,6 +18,7 @@ def batch():
     return Batch(
         scans=torch.stack(scans),
         target=torch.stack(targets),
+        noise_free=torch.ones(2, dtype=torch.bool),
         doses=torch.tensor([float(d) for d in DOSES]),
         present=torch.ones(2, len(DOSES), dtype=torch.bool),
         level=torch.full((2,), FULL_LEVEL),

@@ -36,7 +36,8 @@ class Batch:
 
     Attributes:
         scans: (B, doses, P, P, P), linear, in units of the body's mean; zero where a subject lacks a dose.
-        target: (B, 1, P, P, P).
+        target: (B, 1, P, P, P), the noise-free image, or the full dose where the subject has none.
+        noise_free: (B,) bool, which of the two it is.
         doses: (doses,) dose fractions.
         present: (B, doses) bool, which doses each subject has.
         level: (B,), each subject's noise at full dose against the noise-free image (NMAE inside the body).
@@ -45,6 +46,7 @@ class Batch:
 
     scans: Tensor
     target: Tensor
+    noise_free: Tensor
     doses: Tensor
     present: Tensor
     level: Tensor
@@ -137,6 +139,7 @@ class PatchSampler:
         return Batch(
             scans=torch.from_numpy(images[:, :-1]),
             target=torch.from_numpy(images[:, -1:]),
+            noise_free=torch.tensor([self.subjects[n].facts.has_truth for n in subjects]),
             doses=torch.tensor([float(d) for d in self.doses]),
             present=torch.from_numpy(present),
             level=torch.tensor([self.levels[n] for n in subjects], dtype=torch.float32),

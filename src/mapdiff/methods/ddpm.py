@@ -62,7 +62,7 @@ class Ddpm(GaussianPath):
         """The parametrisation's own mean squared error, "loss"."""
         draws = {name: values.to(batch.target.device) for name, values in draws.items()}
         start = self.inputs.of(batch, draws)
-        x_0 = transform(batch.target)
+        x_0 = transform(start.target)
         abar = schedule_named(self.schedule).abar.to(x_0.device)[draws["t"]]
         x_t = diffuse(x_0, draws["noise"], abar)
         u = transform(start.u)

@@ -57,7 +57,7 @@ class Gan(OneShot):
         u = transform(start.u)
         condition = condition_of(start.level, start.level, batch.spacing_mm)
         if turn == DISCRIMINATOR:
-            of_real, of_made = net(transform(batch.target), u, condition, turn=DISCRIMINATOR)
+            of_real, of_made = net(transform(start.target), u, condition, turn=DISCRIMINATOR)
             judge = ((of_real - 1).square().mean() + of_made.square().mean()) / 2
             return {"loss": judge, "judge": judge}
         image, score = net(u, u, condition, turn=GENERATOR)

@@ -1,4 +1,15 @@
-"""The training input, the same for every method: which dose it is drawn from, and how its noise is scaled."""
+"""The training input and target, the same for every method.
+
+Which dose the input is drawn from, how its noise is scaled, and what the network is to estimate: the
+noise-free image z. A cohort of scanned people has no z. Its full dose is no stand-in: it holds the input's
+own counts, so the best estimate of it is d u + (1 - d) z, and a path that takes this for z gives the input's
+noise twice. But what is left of the full dose when the input's part is taken out,
+
+    (x_0 - d u) / (1 - d),                                                            (complement)
+
+is an independent scan whose mean is z (`diffusion.dose_path`): trained against it, the network's best
+estimate is z.
+"""
 
 import math
 from collections.abc import Sequence
@@ -8,6 +19,7 @@ import torch
 from torch import Tensor
 
 from mapdiff.cohort.patches import Batch
+from mapdiff.diffusion import dose_path
 from mapdiff.methods.base import Draws
 
 #: Spreads a figure of each patch over its voxels.
@@ -16,9 +28,13 @@ COLUMN = (slice(None), None, None, None, None)
 
 @dataclass(frozen=True)
 class Input:
-    """The input of a batch, (B, 1, P, P, P), its noise level and dose, (B,)."""
+    """The input of a batch and its target, (B, 1, P, P, P); the input's noise level and dose, (B,).
+
+    The target is the noise-free image, or the complement of the input, which is one draw of it.
+    """
 
     u: Tensor
+    target: Tensor
     level: Tensor
     dose: Tensor
 
@@ -50,14 +66,22 @@ class Inputs:
 
     def of(self, batch: Batch, draws: Draws) -> Input:
         """The input of each patch: the dose of its subject nearest to the wanted level, its noise scaled."""
-        levels = (batch.level * draws["scale"])[:, None] / batch.doses[None].sqrt()
+        scale = draws["scale"]
+        levels = torch.where(
+            batch.noise_free[:, None],
+            (batch.level * scale)[:, None] / batch.doses[None].sqrt(),
+            batch.level[:, None] / thinned(batch.doses[None], scale[:, None]).sqrt(),
+        )
         distance = (levels / draws["level"][:, None]).log().abs()
         lower = batch.present & (batch.doses < 1)[None]
         index = distance.masked_fill(~lower, float("inf")).argmin(dim=1)
         patches = torch.arange(len(batch), device=index.device)
         y = batch.scans[patches, index][:, None]
-        u = batch.target + draws["scale"][COLUMN] * (y - batch.target)
-        return Input(u, levels[patches, index], batch.doses[index])
+        u = batch.target + scale[COLUMN] * (y - batch.target)
+        dose = scaled_dose(batch.doses[index], batch, scale)
+        complement = dose_path.noise_free(batch.target, u, dose[COLUMN])
+        target = torch.where(batch.noise_free[COLUMN], batch.target, complement)
+        return Input(u, target, levels[patches, index], dose)
 
     def level_range(self, levels: Sequence[float]) -> tuple[float, float]:
         """The levels trained on: two standard deviations about the median, as far as the subjects reach.
@@ -71,6 +95,23 @@ class Inputs:
             max(self.level / reach, min(levels) * low * 2**0.5),
             min(self.level * reach, max(levels) * high * 10),
         )
+
+
+def thinned(dose: Tensor, scale: Tensor) -> Tensor:
+    """The dose e of x_0 + scale (y_d - x_0), x_0 the full dose: 1 / e - 1 = scale^2 (1 / d - 1).
+
+    y_d - x_0 has the variance 1 / d - 1 in units of x_0's noise and is not correlated with it, so these
+    images are nested as scans of the doses e are.
+    """
+    return 1 / (1 + scale**2 * (1 / dose - 1))
+
+
+def scaled_dose(dose: Tensor, batch: Batch, scale: Tensor) -> Tensor:
+    """The dose that scans of `dose` stand for once their noise about the batch's target is scaled, (B,).
+
+    About the noise-free image the scans stay what they were, on a noisier or quieter scanner.
+    """
+    return torch.where(batch.noise_free, dose, thinned(dose, scale))
 
 
 INPUTS = Inputs()

@@ -29,7 +29,7 @@ from mapdiff.diffusion.complement import ComplementNoise
 from mapdiff.diffusion.transform import invert, transform
 from mapdiff.dose import ANCHORS, dose_label
 from mapdiff.methods.base import Draws, Predict, Stage, Step
-from mapdiff.methods.inputs import COLUMN, Input
+from mapdiff.methods.inputs import COLUMN, Input, scaled_dose
 from mapdiff.methods.single_denoiser import SingleDenoiser
 from mapdiff.networks.denoiser import condition_of
 
@@ -102,10 +102,9 @@ class MapDiff(SingleDenoiser):
         Returns:
             Scalars "loss", "diffusion", "anchor".
         """
-        z = batch.target
-        draws = {name: values.to(z.device) for name, values in draws.items()}
+        draws = {name: values.to(batch.target.device) for name, values in draws.items()}
         start = self.inputs.of(batch, draws)
-        u, level_u, d_u = start.u, start.level, start.dose
+        u, z, level_u, d_u = start.u, start.target, start.level, start.dose
         state, d_s = self._own_stage(net, start, draws["rise"], batch.spacing_mm)
         z_hat = estimate(net, state, u, level_u * (d_u / d_s).sqrt(), level_u, batch.spacing_mm)
         weight = error_weight(u, batch.spacing_mm)
@@ -143,20 +142,21 @@ class MapDiff(SingleDenoiser):
         weight: Tensor,
     ) -> Tensor:
         """Sum over the anchors of w_d(t) rho(stage at d, y_d), over those that a subject has."""
-        z = batch.target
-        t = torch.tensor([dose_path.time_of(float(d)) for d in d_s], device=z.device)
+        x = batch.target  # what the noise of the scans is scaled about
+        told = scaled_dose(d_s, batch, 1 / scale)
+        t = torch.tensor([dose_path.time_of(float(d)) for d in told], device=x.device)
         labels = [dose_label(dose) for dose in ANCHORS]
         weights = timestep_weights(t, {label: calibration.anchors[label].t for label in labels})
-        anchor = torch.zeros((), device=z.device)
+        anchor = torch.zeros((), device=x.device)
         for label in labels:
             # The anchor the state stands at, or the next above it; one already passed teaches nothing.
-            dose = torch.full_like(d_s, nominal(label))
+            dose = scaled_dose(torch.full_like(d_s, nominal(label)), batch, scale)
             index = int((batch.doses - nominal(label)).abs().argmin())
             reached = (dose >= d_s) & batch.present[:, index]
             if not bool(reached.any()):
                 continue
             y_d = batch.scans[:, index][:, None]
-            y_d = z + scale[COLUMN] * (y_d - z)
+            y_d = x + scale[COLUMN] * (y_d - x)
             stage = dose_path.step(state, z_hat, (d_s / dose).clamp(max=1)[COLUMN])
             anchor = anchor + (share * weights[label] * reached * weighted_square(stage, y_d, weight)).mean()
         return anchor

@@ -31,7 +31,7 @@ from mapdiff.diffusion.samplers import ddim
 from mapdiff.diffusion.schedule import Schedule, T, diffuse, respaced, schedule_named
 from mapdiff.diffusion.transform import invert, transform
 from mapdiff.methods.base import Draws, Predict, Stage
-from mapdiff.methods.inputs import COLUMN, Input
+from mapdiff.methods.inputs import COLUMN, Input, scaled_dose
 from mapdiff.methods.prediction import GaussianPath, estimate_x_0
 
 DIFFUSED, INPUT, OWN = 0, 1, 2
@@ -76,15 +76,14 @@ class MapDiffPaper(GaussianPath):
         self, net: nn.Module, batch: Batch, calibration: Calibration, draws: Draws, turn: str = "denoiser"
     ) -> dict[str, Tensor]:
         """Diffusion loss plus anchor loss of one batch: scalars "loss", "diffusion", "anchor"."""
-        z = batch.target
-        draws = {name: values.to(z.device) for name, values in draws.items()}
+        draws = {name: values.to(batch.target.device) for name, values in draws.items()}
         start = self.inputs.of(batch, draws)
         schedule = schedule_named(self.schedule)
         x_t, t = self._state(net, batch, calibration, schedule, start, draws)
         x_hat = self._estimate(net, x_t, t, start, batch.spacing_mm, schedule)
         z_hat = invert(x_hat)
         weight, share = error_weight(start.u, batch.spacing_mm), level_weight(start.level)
-        diffusion = (share * weighted_square(z_hat, z, weight)).mean()
+        diffusion = (share * weighted_square(z_hat, start.target, weight)).mean()
         anchor = self._anchor_loss(batch, calibration, schedule, draws["scale"], start, t, z_hat, share)
         return {"loss": diffusion + self.anchor_weight * anchor, "diffusion": diffusion, "anchor": anchor}
 
@@ -113,7 +112,7 @@ class MapDiffPaper(GaussianPath):
         abar = schedule.abar.to(device)
         kind = int(draws["kind"])
         if kind == DIFFUSED:
-            return diffuse(transform(batch.target), draws["noise"], abar[t.to(device)]), t.to(device)
+            return diffuse(transform(start.target), draws["noise"], abar[t.to(device)]), t.to(device)
         t, t_u = t.to(device), t_u.to(device)
         root = abar.sqrt().to(batch.target.dtype)
         x_u = draws["noise"] if self.start_from_noise else root[t_u][COLUMN] * transform(start.u)
@@ -136,17 +135,17 @@ class MapDiffPaper(GaussianPath):
         share: Tensor,
     ) -> Tensor:
         """Sum over the anchors of w_d(t) rho(the stage at d, y_d), over those above the input's dose."""
-        z = batch.target
+        x = batch.target  # what the noise of the scans is scaled about
         weight = error_weight(start.u, batch.spacing_mm)
-        weights = timestep_weights(t.to(z), self._anchor_times(calibration, schedule, start.level))
-        anchor = torch.zeros((), device=z.device)
+        weights = timestep_weights(t.to(x), self._anchor_times(calibration, schedule, start.level))
+        anchor = torch.zeros((), device=x.device)
         for label, kernel in weights.items():
             index = int((batch.doses - nominal(label)).abs().argmin())
-            d = torch.full_like(start.dose, nominal(label))
+            d = scaled_dose(torch.full_like(start.dose, nominal(label)), batch, scale)
             reached = (d > 1.1 * start.dose) & batch.present[:, index]
             if not bool(reached.any()):
                 continue
-            y_d = z + scale[COLUMN] * (batch.scans[:, index][:, None] - z)
+            y_d = x + scale[COLUMN] * (batch.scans[:, index][:, None] - x)
             stage = dose_path.step(start.u, z_hat, (start.dose / d).clamp(max=1)[COLUMN])
             w = kernel if self.timestep_weighted else torch.full_like(kernel, 1 / len(weights))
             anchor = anchor + (share * w * reached * weighted_square(stage, y_d, weight)).mean()

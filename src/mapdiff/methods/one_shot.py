@@ -77,4 +77,4 @@ class OneShot(SingleDenoiser):
 def weighted_error(z_hat: Tensor, batch: Batch, start: Input) -> Tensor:
     """MAP-Diff's diffusion loss: the error on linear intensity, weighted by input and noise level."""
     weight = error_weight(start.u, batch.spacing_mm)
-    return (level_weight(start.level) * weighted_square(z_hat, batch.target, weight)).mean()
+    return (level_weight(start.level) * weighted_square(z_hat, start.target, weight)).mean()

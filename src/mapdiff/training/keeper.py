@@ -98,7 +98,9 @@ class Keeper:
             "subjects": len(data.train),
             "held_out": len(data.validation),
             "parameters": parameters(state.net),
-            "target": "noise-free" if all(s.facts.has_truth for s in data.train) else "full dose",
+            "target": ", ".join(
+                sorted({"noise-free" if s.facts.has_truth else "complement" for s in data.train})
+            ),
             "processes": self._fabric.world_size,
             "torch": torch.__version__,
             "mapdiff": __version__,

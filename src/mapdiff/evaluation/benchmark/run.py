@@ -29,7 +29,7 @@ from mapdiff.methods.classical import CLASSICAL
 from mapdiff.volume import Volume
 
 UNITS = "units"
-#: Rises when a scan is restored or measured otherwise by the same settings: what was kept before is done anew.
+#: Rises when the same settings restore or measure a scan otherwise: what was kept before is done anew.
 EDITION = 2
 #: What an image is held against: the measured scan of its stage's dose, and the noise-free image.
 SCAN, TRUTH = "full", "truth"
