@@ -27,9 +27,10 @@ import numpy as np
 from trial import add_trial, scanners
 
 import mapdiff.simulate
+from mapdiff.decay import F18_HALF_LIFE_S
 from mapdiff.dose import DOSES, FULL, dose_label, parse_dose
 from mapdiff.evaluation.noise import NoiseSums, noise_sums
-from mapdiff.simulate.cohort import AXIAL_FOV_MM, F18_HALF_LIFE_S, SCAN_SECONDS
+from mapdiff.simulate.cohort import AXIAL_FOV_MM, SCAN_SECONDS
 from mapdiff.simulate.phantom import Body, draw_body
 from mapdiff.simulate.scan import simulate_scan
 from mapdiff.simulate.scanner import Scanner

@@ -106,6 +106,17 @@ def test_what_is_missing_is_named() -> None:
         known().to("unknown")
 
 
+def test_a_factor_that_nobody_knows_the_figures_of_is_dropped() -> None:
+    """A sidecar's factor alone: what weight it was made with is not told."""
+    told = suv.with_supplied(scan(suv_per_bqml=0.0005), weight_kg=90)
+    assert told.acquisition.suv_per_bqml is None
+    assert "does not hold for the supplied figures" in told.warnings[-1]
+    later = suv.with_supplied(scan(suv_per_bqml=0.0005, weight_kg=70.0), uptake_s=3600)
+    assert later.acquisition.suv_per_bqml is None
+    same = suv.with_supplied(scan(suv_per_bqml=0.0005, weight_kg=70.0), weight_kg=70)
+    assert same.acquisition.suv_per_bqml == 0.0005 and not same.warnings
+
+
 def test_image_in_suv_keeps_its_values_and_says_so() -> None:
     supplied = suv.with_supplied(known("SUV"), weight_kg=90)
     np.testing.assert_array_equal(supplied.to("SUV").array, known("SUV").array)

@@ -15,6 +15,7 @@ from datetime import datetime, time, timedelta
 from mapdiff.errors import UnitError
 
 DAY_S = 86400.0
+F18_HALF_LIFE_S = 6586.2  # 109.77 min, National Nuclear Data Center
 #: Beyond this many half-lives between injection and scan nothing is left to see (0.1 %): the times are wrong.
 MOST_HALF_LIVES = 10.0
 #: A nuclide that lives longer than this (6 h) may be scanned days later: then a time of day is not enough.

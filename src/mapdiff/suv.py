@@ -176,6 +176,25 @@ def completed(acquisition: Acquisition) -> Acquisition:
     return replace(acquisition, suv_per_bqml=suv_factor(weight, activity, uptake, half_life))
 
 
+def _followed(before: Acquisition, now: Acquisition) -> Acquisition:
+    """`now` with an SUV factor that holds for its figures, or none.
+
+    A header may tell a factor without all the facts behind it (Philips' ratio, a sidecar's). What changed of
+    these then enters it as a ratio; where the old figure is not told, the factor holds for what nobody knows.
+    """
+    done = completed(now)
+    factor = before.suv_per_bqml
+    if done is not now or factor is None:
+        return done
+    for name, power in (("weight_kg", 1), ("injected_activity_bq", -1)):
+        old, new = getattr(before, name), getattr(now, name)
+        if old != new:
+            factor = None if factor is None or not old else factor * (new / old) ** power
+    if (before.uptake_s, before.half_life_s) != (now.uptake_s, now.half_life_s):
+        factor = None  # all four facts would be there, had the old decay been told
+    return replace(now, suv_per_bqml=factor)
+
+
 def convert(volume: Volume, unit: str) -> Volume:
     """The image in `unit`, float32; its own unit gives the same voxels.
 
@@ -257,8 +276,13 @@ def with_supplied(
         return volume
     missing = {name: reason for name, reason in acquisition.missing.items() if name not in given}
     supplied = tuple(dict.fromkeys((*acquisition.supplied, *given)))
-    acquisition = completed(replace(acquisition, **given, missing=missing, supplied=supplied))
+    told = replace(acquisition, **given, missing=missing, supplied=supplied)
+    had_factor = acquisition.suv_per_bqml is not None
+    acquisition = _followed(acquisition, told)
     warnings = volume.warnings
+    if had_factor and acquisition.suv_per_bqml is None:
+        reason = what_is_missing(acquisition)
+        warnings += (f"the header's SUV factor does not hold for the supplied figures: {reason}",)
     if volume.unit == "SUV":
         warnings += ("the image is stored as SUV: the supplied figures change none of its values",)
     return replace(volume, acquisition=acquisition, warnings=warnings)

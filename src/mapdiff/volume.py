@@ -35,6 +35,8 @@ class Acquisition:
         height_m: body height, m.
         sex: "M", "F" or "O".
         reference_clock_s: time of day that the image is decay corrected to, seconds after midnight.
+        scan_delay_s: seconds from that time to the start of the scan: 0 where the image is corrected to its
+            start, the uptake time where it is corrected to the injection.
         stored_as: what the file's voxels are, such as "BQML" or "GML LBM" (DICOM's terms).
         supplied: the names of those fields that the user gave in place of the header's.
         missing: for each field that could not be had, the reason in one line.
@@ -53,6 +55,7 @@ class Acquisition:
     height_m: float | None = None
     sex: str | None = None
     reference_clock_s: float | None = None
+    scan_delay_s: float | None = 0.0
     stored_as: str | None = None
     supplied: tuple[str, ...] = ()
     missing: dict[str, str] = field(default_factory=dict)

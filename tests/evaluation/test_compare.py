@@ -10,11 +10,12 @@ import pytest
 from rich.console import Console
 
 from mapdiff.errors import InputError
-from mapdiff.evaluation.compare import compare
+from mapdiff.evaluation.compare import common_factors, compare
 from mapdiff.evaluation.masks import LesionMask, from_labels
 from mapdiff.evaluation.metrics import Figure
 from mapdiff.evaluation.regions import interior_cov, region_figures
 from mapdiff.evaluation.tables import figures_json, figures_table, printed_name, write_json
+from mapdiff.suv import with_supplied
 from mapdiff.volume import Acquisition, Volume
 
 #: 70 kg and 250 MBq at the time of the scan: 1 SUV = 3571 Bq/mL.
@@ -160,6 +161,17 @@ def test_regions(prediction, reference):
     assert {region for region, _ in figures} == {"liver", "muscle"}
     with pytest.raises(InputError, match="none of"):
         region_figures(array, array, labels, {9: "heart"})
+
+
+def test_headers_that_disagree_are_no_error_of_the_image(reference):
+    """The same Bq/mL, the weight of one corrected by hand: the image is the same."""
+    heavier = with_supplied(reference, weight_kg=1.2 * reference.acquisition.weight_kg)
+    factors, unit, remark = common_factors([heavier, reference])
+    assert unit == "SUV" and factors == pytest.approx([reference.acquisition.suv_per_bqml] * 2)
+    assert "all by the last image's header" in remark
+    figures = {(f.region, f.name): f.value for f in compare(heavier, reference) if f.protocol == "mapdiff"}
+    assert figures["volume", "nmae"] == 0 and figures["volume", "total activity bias"] == 0
+    assert common_factors([reference, reference])[2] == "SUV by body weight"
 
 
 def test_noise_inside_an_organ_is_neither_its_edges_nor_its_lesions():

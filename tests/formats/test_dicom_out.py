@@ -138,6 +138,57 @@ def test_supplied_figures_reach_the_output(series: Make, tmp_path: Path) -> None
     assert again.acquisition.uptake_s == 5400
 
 
+def test_an_image_corrected_to_the_injection_tells_when_its_scan_began(series: Make) -> None:
+    assert mapdiff.read(series()).acquisition.scan_delay_s == 0
+    assert mapdiff.read(series(admin)).acquisition.scan_delay_s == 3600
+
+    def timeless(header: Dataset, k: int) -> None:
+        admin(header, k)
+        del header.RadiopharmaceuticalInformationSequence[0].RadiopharmaceuticalStartTime
+
+    assert mapdiff.read(series(timeless)).acquisition.scan_delay_s is None
+
+
+@pytest.mark.parametrize("all_after", [False, True])
+def test_an_injection_time_on_a_scan_across_midnight(series: Make, tmp_path: Path, all_after: bool) -> None:
+    """One moment for the whole series, on the day before the slices that come after midnight."""
+
+    def night(header: Dataset, k: int) -> None:
+        header.SeriesDate, header.SeriesTime = "20250101", "235800"
+        late = all_after or k >= 3
+        header.AcquisitionDate = "20250102" if late else "20250101"
+        header.AcquisitionTime = f"000{k}00" if late else f"235{8 + k // 2}00"
+        del header.RadiopharmaceuticalInformationSequence[0].RadiopharmaceuticalStartTime
+
+    scan = suv.with_supplied(mapdiff.read(series(night)), injection_time="22:50")
+    mapdiff.write(scan, tmp_path / "out")
+    told = {
+        str(header.RadiopharmaceuticalInformationSequence[0].RadiopharmaceuticalStartDateTime)
+        for header in headers_of(tmp_path / "out")
+    }
+    assert told == {"20250101225000.000000"}
+    again = mapdiff.read(tmp_path / "out").acquisition
+    assert again.uptake_s == 68 * 60 and again.suv_per_bqml == pytest.approx(scan.acquisition.suv_per_bqml)
+
+
+def test_a_supplied_weight_moves_a_makers_suv_factor(series: Make, tmp_path: Path) -> None:
+    """Philips' ratio, where the header tells too little to make the factor from."""
+
+    def philips(header: Dataset, _: int) -> None:
+        header.Units = "CNTS"
+        block = header.private_block(0x7053, "Philips PET Private Group", create=True)
+        block.add_new(0x09, "DS", "2")
+        block.add_new(0x00, "DS", "0.001")
+        del header.RadiopharmaceuticalInformationSequence[0].RadiopharmaceuticalStartTime
+
+    scan = mapdiff.read(series(philips))
+    assert scan.acquisition.suv_per_bqml == pytest.approx(0.0005)
+    heavier = suv.with_supplied(scan, weight_kg=120)  # the header says 60
+    assert heavier.acquisition.suv_per_bqml == pytest.approx(0.001)
+    mapdiff.write(heavier, tmp_path / "out")
+    assert mapdiff.read(tmp_path / "out").acquisition.suv_per_bqml == pytest.approx(0.001)
+
+
 @pytest.mark.parametrize("name", ["out", "out.zip"])
 def test_deidentify_leaves_no_identity_and_the_same_suv(series: Make, tmp_path: Path, name: str) -> None:
     def more(header: Dataset, _: int) -> None:

@@ -63,6 +63,21 @@ def test_suv_and_bqml_of_one_scan_give_the_same_counts(scan):
     np.testing.assert_allclose(4000 * other.noise_free.array, one.noise_free.array, rtol=1e-3, atol=1)
 
 
+def test_an_image_corrected_to_the_injection_gives_the_counts_of_its_scan(scan):
+    """It shows the activity of an hour before, of which the scanner saw what was left."""
+    half_life = 6586.2
+    facts = replace(scan.acquisition, half_life_s=half_life, scan_delay_s=3600.0)
+    before = replace(scan, array=scan.array * np.float32(2 ** (3600 / half_life)), acquisition=facts)
+    one, other = lower_dose(scan, SCANNER, (LOW,), 1), lower_dose(before, SCANNER, (LOW,), 1)
+    assert other.prompts[FULL] == pytest.approx(one.prompts[FULL], rel=1e-3)
+    inside = scan.array > 2000
+    ratio = other.noise_free.array[inside].mean() / one.noise_free.array[inside].mean()
+    assert ratio == pytest.approx(2 ** (3600 / half_life), rel=1e-3)
+    unknown = replace(before, acquisition=replace(facts, scan_delay_s=None))
+    told = lower_dose(unknown, SCANNER, (LOW,), 1)
+    assert told.prompts == other.prompts and "one hour later assumed" in told.assumed[0]
+
+
 def test_longer_beds_give_more_counts(scan):
     longer = replace(scan, acquisition=replace(scan.acquisition, frame_s=600.0))
     counts = [lower_dose(s, SCANNER, (LOW,), 1).prompts[FULL] for s in (scan, longer)]

@@ -15,6 +15,9 @@ from mapdiff.evaluation.masks import LesionMask, same_grid
 from mapdiff.evaluation.metrics import GAUSSIAN, UDPET, UNIFORM, Figure, Mask, Sums
 from mapdiff.volume import UNKNOWN, Array, Volume
 
+#: SUV factors that differ by less than this part, as figures that were rounded do, are called the same.
+SAME_FACTOR = 1e-3
+
 
 def compare(prediction: Volume, reference: Volume, lesions: LesionMask | None = None) -> list[Figure]:
     """All figures, in SUV where both images can be had in it, otherwise in the unit both are stored in.
@@ -115,8 +118,8 @@ def common_unit(prediction: Volume, reference: Volume) -> tuple[Volume, Volume, 
 def common_factors(volumes: Sequence[Volume]) -> tuple[list[float], str, str]:
     """What each image is multiplied by to have all in one unit, that unit, and how, in words.
 
-    SUV where each header gives it; where only some of several images in Bq/mL tell their factor, the last
-    one that does serves those that do not; else the unit all are stored in.
+    SUV where each header gives it; else the unit all are stored in. Images in Bq/mL all take the factor of
+    the last that tells one: what their headers say of weight and dose is no difference between the images.
 
     Raises:
         InputError: the stored units differ and one cannot be had in SUV.
@@ -124,6 +127,13 @@ def common_factors(volumes: Sequence[Volume]) -> tuple[list[float], str, str]:
     factors = [_suv_factor(volume) for volume in volumes]
     told = [factor for factor in factors if factor is not None]
     units = {volume.unit for volume in volumes}
+    if told and units == {"Bq/mL"}:
+        remark = "SUV by body weight"
+        if len(told) < len(volumes):
+            remark += ", where a header lacks it by the other image's"
+        elif max(told) > (1 + SAME_FACTOR) * min(told):
+            remark += f", all by the last image's header (factors from {min(told):.4g} to {max(told):.4g})"
+        return [told[-1]] * len(volumes), "SUV", remark
     if len(told) == len(volumes):
         return told, "SUV", "SUV by body weight"
     if len(units) > 1:
@@ -132,9 +142,6 @@ def common_factors(volumes: Sequence[Volume]) -> tuple[list[float], str, str]:
             "give all in one unit"
         )
     unit = units.pop()
-    if told:
-        remark = "SUV by body weight, where a header lacks it by the other image's"
-        return [told[-1] if factor is None else factor for factor in factors], "SUV", remark
     what = "unit unknown" if unit == UNKNOWN else f"{unit}, SUV not known"
     return [1.0] * len(volumes), unit, f"voxels as stored ({what})"
 

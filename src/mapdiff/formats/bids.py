@@ -207,10 +207,11 @@ def sidecar(volume: Volume) -> dict[str, Any]:
     if facts.uptake_s is not None:
         fields |= {
             "InjectionStart": 0,
-            "ScanStart": facts.uptake_s,
             "ImageDecayCorrected": True,
             "ImageDecayCorrectionTime": facts.uptake_s,
         }
+        if facts.scan_delay_s is not None:
+            fields["ScanStart"] = facts.uptake_s + facts.scan_delay_s
         if facts.reference_clock_s is not None:
             injected = round(facts.reference_clock_s - facts.uptake_s) % 86400
             fields["TimeZero"] = f"{injected // 3600:02d}:{injected // 60 % 60:02d}:{injected % 60:02d}"
@@ -263,6 +264,10 @@ def acquisition_from_sidecar(fields: dict[str, Any]) -> Acquisition:
         if uptake < 0:
             missing["uptake_s"] = "the injection is later than the image's decay correction time (sidecar)"
             uptake = None
+    began = figure("ScanStart")
+    delay: float | None = 0.0  # no time told: corrected to the scan's start, as is usual
+    if corrected_to is not None:
+        delay = None if began is None else began - corrected_to
     given = fields.get("SuppliedByUser")
     clock = None
     zero = fields.get("TimeZero")
@@ -292,6 +297,7 @@ def acquisition_from_sidecar(fields: dict[str, Any]) -> Acquisition:
         model=text("ManufacturersModelName"),
         suv_per_bqml=figure("SUVbwPerBqPerML"),
         reference_clock_s=clock,
+        scan_delay_s=delay,
         supplied=tuple(str(name) for name in given) if isinstance(given, list) else (),
         missing=missing,
     )

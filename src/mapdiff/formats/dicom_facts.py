@@ -129,6 +129,7 @@ def facts_of(headers: Sequence[Dataset], path: Path) -> Facts:
         missing=missing,
         uptake_s=timing.uptake_s,
         reference_clock_s=timing.clock_s,
+        scan_delay_s=timing.delay_s,
     )
     acquisition = suv.completed(acquisition)
     acquisition = _philips_ratio(first, acquisition, warnings)

@@ -6,7 +6,7 @@ import copy
 import io
 import zipfile
 from collections.abc import Sequence
-from datetime import date, datetime, time, timedelta
+from datetime import datetime, time, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +18,11 @@ from mapdiff import RESEARCH_USE, __version__
 from mapdiff.atomic import check_target, written_aside
 from mapdiff.errors import InputError
 from mapdiff.formats.deidentify import deidentified
-from mapdiff.formats.dicom_elements import GE, PHILIPS, SIEMENS, items, private, private_number
+from mapdiff.formats.dicom_elements import GE, PHILIPS, SIEMENS, items, private, private_number, text
 from mapdiff.formats.dicom_files import copied, quiet
 from mapdiff.formats.dicom_in import DicomSource
-from mapdiff.formats.dicom_times import parse_date, parse_datetime
-from mapdiff.volume import Volume
+from mapdiff.formats.dicom_times import parse_date, parse_datetime, parse_time
+from mapdiff.volume import Acquisition, Volume
 
 #: Derived, and PRIMARY since PS3.3 C.8.9.4.1.1 allows a PET image no other second value (dciodvfy checks it).
 IMAGE_TYPE = ("DERIVED", "PRIMARY")
@@ -126,10 +126,11 @@ def derived(volume: Volume, source: DicomSource, description: str | None, model:
     what = description or "Denoised"
     by = f"mapdiff {__version__}" + (f", model {model}" if model else "")
     series = generate_uid(prefix=None)
+    injected = _injected(volume.acquisition, source.headers)
     datasets = []
     for k, header in enumerate(source.headers):
         dataset = _carried(header)
-        _set_supplied(dataset, volume)
+        _set_supplied(dataset, volume, injected)
         set_pixels(dataset, np.asarray(volume.array[:, :, k], dtype=np.float64).T / source.factor[k])
         dataset.SeriesInstanceUID = series
         dataset.SOPInstanceUID = generate_uid(prefix=None)
@@ -172,7 +173,30 @@ def _carried(header: Dataset) -> Dataset:
     return dataset
 
 
-def _set_supplied(dataset: Dataset, volume: Volume) -> None:
+def _injected(facts: Acquisition, headers: Sequence[Dataset]) -> tuple[datetime, bool] | None:
+    """When the tracer was injected, by a time that the user gave, and whether its date is known.
+
+    The scan's own time of day is told without its date: it is on the day that is nearest to the first
+    acquisition, which may be the other side of midnight, as later slices may.
+    """
+    if "uptake_s" not in facts.supplied or facts.uptake_s is None or facts.reference_clock_s is None:
+        return None
+    acquired = []
+    for header in headers:
+        day = parse_date(text(header, "AcquisitionDate")) or parse_date(text(header, "SeriesDate"))
+        clock = parse_time(text(header, "AcquisitionTime"))
+        if day is not None:
+            told = timedelta(seconds=facts.reference_clock_s)
+            acquired.append(datetime.combine(day, clock) if clock else datetime.combine(day, time()) + told)
+    known = bool(acquired)
+    first = min(acquired) if known else datetime(2000, 1, 2)
+    midnight = datetime.combine(first.date(), time()) + timedelta(seconds=facts.reference_clock_s)
+    days = [midnight + timedelta(days=n) for n in (-1, 0, 1)]
+    reference = min(days, key=lambda moment: abs((moment - first).total_seconds())) if known else midnight
+    return reference - timedelta(seconds=facts.uptake_s), known
+
+
+def _set_supplied(dataset: Dataset, volume: Volume, injected: tuple[datetime, bool] | None) -> None:
     """Figures that the user gave replace the header's, so that the output's SUV is the user's."""
     facts = volume.acquisition
     if not facts.supplied:
@@ -185,20 +209,20 @@ def _set_supplied(dataset: Dataset, volume: Volume) -> None:
         drug.RadionuclideTotalDose = decimal_string(facts.injected_activity_bq)
     if "half_life_s" in facts.supplied and facts.half_life_s is not None:
         drug.RadionuclideHalfLife = decimal_string(facts.half_life_s)
-    if "uptake_s" in facts.supplied and facts.uptake_s is not None and facts.reference_clock_s is not None:
-        day = parse_date(str(dataset.get("AcquisitionDate", ""))) or parse_date(
-            str(dataset.get("SeriesDate", ""))
-        )
-        reference = datetime.combine(day or date(2000, 1, 2), time()) + timedelta(
-            seconds=facts.reference_clock_s
-        )
-        began = reference - timedelta(seconds=facts.uptake_s)
-        drug.RadiopharmaceuticalStartTime = began.strftime("%H%M%S.%f")
-        if day is not None:
-            drug.RadiopharmaceuticalStartDateTime = began.strftime("%Y%m%d%H%M%S.%f")
+    if injected is not None:
+        moment, dated = injected
+        drug.RadiopharmaceuticalStartTime = moment.strftime("%H%M%S.%f")
+        if dated:
+            drug.RadiopharmaceuticalStartDateTime = moment.strftime("%Y%m%d%H%M%S.%f")
         elif "RadiopharmaceuticalStartDateTime" in drug:
             del drug.RadiopharmaceuticalStartDateTime
     dataset.RadiopharmaceuticalInformationSequence = [drug]
+    to_bqml = private_number(dataset, 0x7053, 0x09, PHILIPS)
+    if to_bqml is not None and private(dataset, 0x7053, 0x00, PHILIPS) is not None:
+        block = dataset.private_block(0x7053, PHILIPS)  # its SUV factor is of the header's figures
+        del block[0x00]
+        if facts.suv_per_bqml is not None:
+            block.add_new(0x00, "DS", decimal_string(to_bqml * facts.suv_per_bqml))
 
 
 def set_pixels(dataset: Dataset, values: NDArray[np.float64]) -> None:

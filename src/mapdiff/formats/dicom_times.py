@@ -30,6 +30,7 @@ class Timing:
         factor: per slice, the decay correction that it still needs; shape (K,).
         missing: why `uptake_s` is not known, in one line.
         warnings: one line each.
+        delay_s: seconds from the time that the image is decay corrected to, to the start of the scan.
     """
 
     uptake_s: float | None
@@ -37,6 +38,7 @@ class Timing:
     factor: NDArray[np.float64]
     missing: str | None
     warnings: tuple[str, ...]
+    delay_s: float | None = 0.0
 
 
 def parse_date(told: str | None) -> date | None:
@@ -100,7 +102,8 @@ def timing_of(
     try:
         if correction == "ADMIN":
             start = clock or (injected.time() if injected else None)
-            return Timing(0.0, _clock_s(start), factor, None, tuple(warnings))
+            delay = _delay([_frame(header, day) for header in headers], injected, clock, half_life)
+            return Timing(0.0, _clock_s(start), factor, None, tuple(warnings), delay)
         frames = [_frame(header, day) for header in headers]
         if correction == "START":
             makers = private(first, 0x0009, 0x0D, GE) or private(first, 0x0071, 0x22, SIEMENS)
@@ -124,6 +127,22 @@ def timing_of(
     except UnitError as error:
         known = None if reference is None else _clock_s(reference.time())
         return Timing(None, known, factor, error.cause, tuple(warnings))
+
+
+def _delay(
+    frames: Sequence[decay.FrameTimes],
+    injected: datetime | None,
+    clock: time | None,
+    half_life: float | None,
+) -> float | None:
+    """Seconds from the injection to the first acquisition; None where the headers do not tell."""
+    acquired = [frame.acquired for frame in frames if frame.acquired is not None]
+    if not acquired or half_life is None:
+        return None
+    try:
+        return decay.uptake_time(min(acquired), injected, clock, half_life)[0]
+    except UnitError:
+        return None
 
 
 def _injection(

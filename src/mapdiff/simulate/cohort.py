@@ -14,6 +14,7 @@ import numpy as np
 from mapdiff import __version__
 from mapdiff.atomic import check_target, written_aside
 from mapdiff.cohort.layout import COHORT_FILE, SUBJECT_FILE, dose_path, truth_path, write_image
+from mapdiff.decay import F18_HALF_LIFE_S
 from mapdiff.dose import DOSES, FULL, dose_label
 from mapdiff.errors import InputError
 from mapdiff.formats import read
@@ -25,7 +26,6 @@ from mapdiff.simulate.scanner import VARIED, Scanner, draw_scanner, scanner_name
 from mapdiff.simulate.space import check_space
 from mapdiff.volume import Acquisition, Array, Volume
 
-F18_HALF_LIFE_S = 6586.2  # 109.77 min, National Nuclear Data Center
 SCAN_SECONDS = 600.0  # the cohort's protocol name, "... x 600 WB"
 #: Part of the varied subjects whose activity is itself a scan, as where `from_image` scans a real image
 #: again: blurred, with grain of its own that belongs to the truth.

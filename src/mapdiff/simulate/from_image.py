@@ -8,16 +8,18 @@ import numpy as np
 from scipy.ndimage import binary_closing, binary_fill_holes
 
 from mapdiff.body import body_mask
+from mapdiff.decay import F18_HALF_LIFE_S
 from mapdiff.dose import FULL
 from mapdiff.simulate.phantom import MU_WATER
 from mapdiff.simulate.projector import Float
 from mapdiff.simulate.scan import simulate_scan
 from mapdiff.simulate.scanner import Scanner
-from mapdiff.volume import UNKNOWN, Volume
+from mapdiff.volume import UNKNOWN, Acquisition, Volume
 
 #: Assumed where a header does not tell: the usual FDG protocol, EANM guidelines 2.0 (Boellaard et al. 2015).
 DEFAULT_FRAME_S = 120.0
-DEFAULT_BQML_PER_SUV = 3.5e6 * 2.0 ** (-60 / 109.77) / 1000  # 3.5 MBq/kg, one hour of uptake
+DEFAULT_UPTAKE_S = 3600.0
+DEFAULT_BQML_PER_SUV = 3.5e6 * 2.0 ** (-DEFAULT_UPTAKE_S / F18_HALF_LIFE_S) / 1000  # 3.5 MBq/kg
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,30 @@ class LowDoseScan:
     assumed: tuple[str, ...]
 
 
+def _left_at_the_scan(facts: Acquisition, assumed: list[str]) -> float:
+    """The part of the image's activity that was left when the scan began.
+
+    1 where the image is decay corrected to that time, as most are; one that is corrected to the injection
+    (DICOM's ADMIN) shows more activity than the scanner saw.
+    """
+    delay, half_life = facts.scan_delay_s, facts.half_life_s
+    if delay is None:
+        delay = DEFAULT_UPTAKE_S
+        assumed.append(
+            "the image is corrected to the injection and the header does not tell when the scan began: "
+            "one hour later assumed"
+        )
+    if delay and half_life is None:
+        half_life = F18_HALF_LIFE_S
+        assumed.append("the header tells no half-life: that of F-18 assumed")
+    return 2.0 ** (-delay / half_life) if half_life else 1.0
+
+
 def lower_dose(scan: Volume, scanner: Scanner, doses: Sequence[Fraction], seed: int) -> LowDoseScan:
     """Simulate what `scanner` would have recorded of the activity in `scan` at lower doses.
 
-    The counts follow from the image's activity (Bq/mL, corrected to the start of the scan), the seconds per
-    bed position in its header, and the scanner's sensitivity. The body attenuates as water.
+    The counts follow from the image's activity (Bq/mL) at the start of the scan, the seconds per bed
+    position in its header, and the scanner's sensitivity. The body attenuates as water.
 
     Args:
         scan: the real image; negative voxels count as no activity.
@@ -65,6 +86,7 @@ def lower_dose(scan: Volume, scanner: Scanner, doses: Sequence[Fraction], seed: 
     if seconds is None:
         seconds = DEFAULT_FRAME_S
         assumed.append(f"the header tells no minutes per bed: {seconds:g} s assumed")
+    factor *= _left_at_the_scan(scan.acquisition, assumed)
     activity = np.maximum(scan.array.astype(np.float32) * np.float32(factor), 0)
     body = body_mask(scan.array, scan.spacing)
     body = binary_closing(body, iterations=2)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mapdiff.simulate.cohort import F18_HALF_LIFE_S
+from mapdiff.decay import F18_HALF_LIFE_S
 from mapdiff.simulate.phantom import ORGANS, draw_body, draw_subject
 from mapdiff.simulate.scan import simulate_scan
 from mapdiff.simulate.scanner import scanner_named
