@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mapdiff.errors import InputError
-from mapdiff.evaluation.coverage import LEVELS, coverage, expected_coverage
+from mapdiff.evaluation.coverage import LEVELS, coverage, expected_coverage, spread_by_bins
 
 SHAPE = (40, 40, 20)
 
@@ -54,3 +54,21 @@ def test_what_has_no_spread_is_refused():
         coverage(mean, 0 * deviation, reference, samples=4)
     with pytest.raises(InputError, match="shapes"):
         coverage(mean, deviation[1:], reference, samples=4)
+
+
+@pytest.mark.parametrize("samples", [2, 8])
+@pytest.mark.parametrize("factor", [0.5, 1.0])
+def test_bins_of_a_right_spread_lie_on_the_line(samples, factor):
+    """Also of two samples, whose spread at a voxel is mostly chance."""
+    rng = np.random.default_rng(5)
+    local = np.linspace(0.3, 3, SHAPE[0])[:, None, None] * np.ones(SHAPE)
+    images = factor * local * rng.standard_normal((samples, *SHAPE))
+    reference = local * rng.standard_normal(SHAPE)
+    mask = np.ones(SHAPE, bool)
+    mask[:, :3] = False
+    claimed, error = spread_by_bins(
+        images.mean(0), images.std(0, ddof=1), reference, samples=samples, mask=mask, spacing_mm=(4, 4, 4)
+    )
+    right = np.sqrt((1 + 1 / samples) / (1 + factor**2 / samples))
+    np.testing.assert_allclose(np.array(claimed) / error, factor * right, rtol=0.12)
+    assert claimed[-1] > 4 * claimed[0] and list(claimed) == sorted(claimed)

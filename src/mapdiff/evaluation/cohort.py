@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from mapdiff.dose import FULL, dose_label, parse_dose
 from mapdiff.errors import InputError, MapdiffError
 from mapdiff.evaluation import metrics
 from mapdiff.evaluation.compare import common_factors, common_unit, compare
+from mapdiff.evaluation.coverage import spread_by_bins
 from mapdiff.evaluation.lesion_files import read_lesions
 from mapdiff.evaluation.masks import LesionMask
 from mapdiff.evaluation.metrics import Figure
@@ -30,8 +31,6 @@ from mapdiff.volume import Array, Volume
 #: Organs that are measured, and the least of one that is, mL: less is all edge.
 MEASURED_ORGANS = ("liver", "heart", "lungs", "spleen", "kidneys", "muscle", "marrow", "brain", "blood")
 LEAST_ORGAN_ML = 20.0
-#: Bins of the spread, each with the same number of voxels.
-SPREAD_BINS = 12
 INPUT = "input"
 
 
@@ -68,7 +67,7 @@ class Spread:
 
     Attributes:
         subject: whose.
-        deviation: root mean square of the standard deviation in each bin, rising.
+        deviation: root mean square of the standard deviation in each bin, with what the samples' mean misses.
         error: root mean square of result minus reference in it; the reference's own noise is in it.
         unit: of both.
     """
@@ -220,7 +219,7 @@ def evaluate_pair(
     warnings += [str(line) for line in manifest.get("warnings", []) if line not in warnings]
     spread = None
     if images.deviation is not None:
-        spread = _spread(subject, prediction, reference, read(images.deviation))
+        spread = _spread(subject, prediction, reference, read(images.deviation), manifest)
     del prediction
     if images.source is not None:
         low = read(images.source)
@@ -377,15 +376,16 @@ def _organ_pairs(
     ]
 
 
-def _spread(subject: str, prediction: Volume, reference: Volume, deviation: Volume) -> Spread:
+def _spread(
+    subject: str, prediction: Volume, reference: Volume, deviation: Volume, manifest: Mapping[str, Any]
+) -> Spread | None:
+    samples = manifest.get("parameters", {}).get("samples")
+    if not isinstance(samples, int) or samples < 2:
+        return None
     x, y, _ = common_unit(prediction, reference)
     factor = np.float32(common_factors([prediction, reference])[0][0])
     body = body_mask(y.array, y.spacing)
-    spread, error = deviation.array[body] * factor, (x.array - y.array)[body]
-    order = np.argsort(spread, kind="stable")
-    parts = np.array_split(order, SPREAD_BINS)
-    rms = [
-        [float(np.sqrt(np.mean(np.square(v[part], dtype=np.float64)))) for part in parts]
-        for v in (spread, error)
-    ]
-    return Spread(subject, tuple(rms[0]), tuple(rms[1]), y.unit)
+    bins = spread_by_bins(
+        x.array, deviation.array * factor, y.array, samples=samples, mask=body, spacing_mm=y.spacing
+    )
+    return Spread(subject, *bins, y.unit)

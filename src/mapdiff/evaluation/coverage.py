@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 from scipy.stats import norm, t
 
 from mapdiff.errors import InputError
@@ -11,6 +12,10 @@ from mapdiff.evaluation.metrics import Figure
 from mapdiff.volume import Array
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
+#: Bins of the spread, each with the same number of voxels.
+SPREAD_BINS = 12
+#: Standard deviation of the Gaussian that the variance round a voxel is averaged by, mm.
+SPREAD_MM = 8.0
 
 
 def coverage(
@@ -63,6 +68,46 @@ def coverage(
     ratio = float(np.sqrt(np.square(spread).mean() / max(float(np.square(error).mean()), 1e-300)))
     figures.append(Figure("spread over error", ratio, "", f"RMS over RMS; {words}", region=region))
     return figures
+
+
+def spread_by_bins(
+    mean: Array,
+    deviation: Array,
+    reference: Array,
+    *,
+    samples: int,
+    mask: NDArray[np.bool_],
+    spacing_mm: Sequence[float],
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The samples' spread against the error that it ought to tell, where it is low to where it is high.
+
+    Voxels are sorted by the spread round them, not by their own: of a few samples one voxel's is mostly
+    chance, and where it came out low the error is as large as elsewhere.
+
+    Args:
+        mean: of K samples, (I, J, K).
+        deviation: their standard deviation, same shape and unit.
+        reference: what they are held against, same shape and unit.
+        samples: K, two at least.
+        mask: voxels to look at.
+        spacing_mm: voxel size.
+
+    Returns:
+        By bin, root mean squares: of deviation sqrt(1 + 1 / K), which the error of a mean of K has where the
+        spread is right, and of the error.
+    """
+    sigma = [SPREAD_MM / s for s in spacing_mm]
+    variance = np.where(mask, np.square(deviation, dtype=np.float32), np.float32(0))
+    share = ndimage.gaussian_filter(mask.astype(np.float32), sigma)
+    around = ndimage.gaussian_filter(variance, sigma)[mask] / share[mask]
+    parts = np.array_split(np.argsort(around, kind="stable"), SPREAD_BINS)
+    claimed = deviation[mask] * np.sqrt(1 + 1 / samples)
+    error = reference[mask] - mean[mask]
+    by_bin = [
+        tuple(float(np.sqrt(np.mean(np.square(v[part], dtype=np.float64)))) for part in parts)
+        for v in (claimed, error)
+    ]
+    return by_bin[0], by_bin[1]
 
 
 def expected_coverage(level: float, ratio: float) -> float:

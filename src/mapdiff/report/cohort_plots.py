@@ -265,8 +265,9 @@ def spread_plot(spreads: Sequence[Spread]) -> Plot | None:
     panel.set_ylabel(f"root mean square error, {unit}")
     panel.legend(fontsize=9)
     caption = (
-        "Voxels of the body in bins of equal size by their standard deviation over samples. Above the dashed "
-        "line the map promises too little error. The reference's own noise is in the error."
+        "Voxels of the body in bins of equal size, by the standard deviation over samples round them. Above "
+        "the dashed line the map promises too little error. The reference is taken as one more sample, so "
+        "its own noise is in both; what the mean of few samples misses is too."
     )
     return Plot("calibration-spread", "Calibration of the standard deviation", caption, figure, data)
 
