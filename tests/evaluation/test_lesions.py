@@ -189,6 +189,14 @@ def test_jittered_planes_fall_on_their_slices():
     assert np.flatnonzero(filled).tolist() == list(range(3, 12))
 
 
+def test_two_contours_of_one_slice_are_both_kept_where_rounding_parts_them():
+    """Positions on either side of a hundredth; CT planes a tenth of a slice apart stay apart."""
+    mask = rasterise([square(1.5, 4.5, 5.004), square(6.5, 10.5, 5.006)], (12, 12, 12))
+    assert mask[:, :, 5].sum() == 3**2 + 4**2 == mask.sum()
+    fine = rasterise([square(2.5, 7.5, 5 + 0.1 * n) for n in range(-4, 5)], (12, 12, 12))
+    assert fine[:, :, 5].sum() == 5**2 == fine.sum()
+
+
 def test_oblique_contours_are_refused():
     tilted = square(2.5, 7.5, 3)
     tilted[0, 2] += 2

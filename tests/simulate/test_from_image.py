@@ -58,7 +58,7 @@ def test_a_seed_decides_and_an_unknown_header_is_told(scan):
 def test_suv_and_bqml_of_one_scan_give_the_same_counts(scan):
     suv = replace(scan, array=scan.array / 4000, unit="SUV")
     one, other = lower_dose(scan, SCANNER, (LOW,), 1), lower_dose(suv, SCANNER, (LOW,), 1)
-    assert one.prompts[LOW] == pytest.approx(other.prompts[LOW], rel=0.01)
+    assert one.effective_counts[LOW] == pytest.approx(other.effective_counts[LOW], rel=0.01)
     assert other.noise_free.unit == "SUV"
     np.testing.assert_allclose(4000 * other.noise_free.array, one.noise_free.array, rtol=1e-3, atol=1)
 
@@ -69,18 +69,18 @@ def test_an_image_corrected_to_the_injection_gives_the_counts_of_its_scan(scan):
     facts = replace(scan.acquisition, half_life_s=half_life, scan_delay_s=3600.0)
     before = replace(scan, array=scan.array * np.float32(2 ** (3600 / half_life)), acquisition=facts)
     one, other = lower_dose(scan, SCANNER, (LOW,), 1), lower_dose(before, SCANNER, (LOW,), 1)
-    assert other.prompts[FULL] == pytest.approx(one.prompts[FULL], rel=1e-3)
+    assert other.effective_counts[FULL] == pytest.approx(one.effective_counts[FULL], rel=1e-3)
     inside = scan.array > 2000
     ratio = other.noise_free.array[inside].mean() / one.noise_free.array[inside].mean()
     assert ratio == pytest.approx(2 ** (3600 / half_life), rel=1e-3)
     unknown = replace(before, acquisition=replace(facts, scan_delay_s=None))
     told = lower_dose(unknown, SCANNER, (LOW,), 1)
-    assert told.prompts == other.prompts and "one hour later assumed" in told.assumed[0]
+    assert told.effective_counts == other.effective_counts and "one hour later assumed" in told.assumed[0]
 
 
 def test_longer_beds_give_more_counts(scan):
     longer = replace(scan, acquisition=replace(scan.acquisition, frame_s=600.0))
-    counts = [lower_dose(s, SCANNER, (LOW,), 1).prompts[FULL] for s in (scan, longer)]
+    counts = [lower_dose(s, SCANNER, (LOW,), 1).effective_counts[FULL] for s in (scan, longer)]
     assert counts[1] / counts[0] == pytest.approx(2, rel=0.01)
 
 

@@ -77,7 +77,9 @@ def test_images_are_zero_far_from_the_body_and_never_negative(scanned):
 def test_prompts_follow_the_dose(scanned):
     result, _, _ = scanned
     for dose in DOSES[1:]:
-        assert result.prompts[dose] / result.prompts[FULL] == pytest.approx(float(dose), rel=0.01)
+        assert result.effective_counts[dose] / result.effective_counts[FULL] == pytest.approx(
+            float(dose), rel=0.01
+        )
 
 
 def test_the_same_state_gives_the_same_bits_with_any_number_of_threads(monkeypatch):
@@ -91,7 +93,10 @@ def test_the_same_state_gives_the_same_bits_with_any_number_of_threads(monkeypat
         rng = np.random.default_rng(8)
         results.append(simulate_scan(activity, mu, SPACING, SCANNERS["uexplorer"], 60.0, DOSES[:2], rng))
     one, other = results
-    assert one.prompts == other.prompts and one.noise_free.tobytes() == other.noise_free.tobytes()
+    assert (
+        one.effective_counts == other.effective_counts
+        and one.noise_free.tobytes() == other.noise_free.tobytes()
+    )
     for dose in DOSES[:2]:
         assert one.doses[dose].tobytes() == other.doses[dose].tobytes()
 
@@ -109,7 +114,7 @@ def test_a_scan_is_the_same_in_whatever_chunks(monkeypatch, name):
         monkeypatch.setattr(scan_module, "CHUNK", chunk)
         results.append(simulate_scan(activity, mu, SPACING, scanner, 60.0, DOSES, np.random.default_rng(9)))
     one, other = results
-    assert one.prompts == other.prompts
+    assert one.effective_counts == other.effective_counts
     for a, b in ((one.noise_free, other.noise_free), *((one.doses[d], other.doses[d]) for d in DOSES)):
         assert np.abs(a - b).max() <= 2e-3 * a.max()
         assert np.abs(a - b)[body].mean() <= 2e-4 * a[body].mean()
@@ -129,7 +134,7 @@ def test_a_dose_has_the_same_image_whatever_others_are_reconstructed_with_it(nam
 def test_an_empty_field_of_view_gives_empty_images():
     nothing = np.zeros((12, 12, 6), np.float32)
     result = simulate_scan(nothing, nothing, SPACING, QUADRA, 60.0, DOSES, np.random.default_rng(0))
-    assert not result.noise_free.any() and set(result.prompts.values()) == {0}
+    assert not result.noise_free.any() and set(result.effective_counts.values()) == {0}
     assert list(result.doses) == list(DOSES) and not result.doses[FULL].any()
 
 

@@ -13,6 +13,8 @@ from mapdiff.formats.identity import impersonal
 
 #: A contour is parallel to the slices if it leaves its plane by no more than this, in slices.
 FLATNESS = 0.25
+#: Contours so near to each other, in slices, are of one plane. Planes drawn on a CT lie as near as a tenth.
+SAME_PLANE = 0.05
 
 Points = NDArray[np.float64]
 
@@ -78,21 +80,27 @@ def rasterise(contours: list[Points], shape: tuple[int, int, int], name: str = "
     axis = int(thickness.argmin())
     if thickness[axis] > FLATNESS:
         raise InputError(f"the contours of {name} are not parallel to the scan's slices")
-    planes: dict[float, NDArray[np.bool_]] = {}
     across = [other for other in range(3) if other != axis]
     size = (shape[across[0]], shape[across[1]])
-    for points in contours:
-        position = round(float(points[:, axis].mean()), 2)
+    # Contours of one slice are given to some decimals, and may be tilted a little: none must win over another.
+    planes: list[NDArray[np.bool_]] = []
+    first: list[float] = []
+    for points in sorted(contours, key=lambda points: float(points[:, axis].mean())):
+        position = float(points[:, axis].mean())
         inside = polygon(points[:, across], size)
-        planes[position] = planes[position] ^ inside if position in planes else inside
-    positions = np.array(sorted(planes))
+        if first and position - first[-1] <= SAME_PLANE:
+            planes[-1] = planes[-1] ^ inside
+        else:
+            planes.append(inside)
+            first.append(position)
+    positions = np.array(first)
     gaps = np.diff(positions)
     reach = 0.5 * max(1.0, float(np.median(gaps)) if gaps.size else 1.0) + 0.05
     mask = np.zeros(shape, bool)
     for number in range(shape[axis]):
-        nearest = positions[np.abs(positions - number).argmin()]
-        if abs(nearest - number) <= reach:
-            mask[(slice(None),) * axis + (number,)] = planes[float(nearest)]
+        nearest = int(np.abs(positions - number).argmin())
+        if abs(positions[nearest] - number) <= reach:
+            mask[(slice(None),) * axis + (number,)] = planes[nearest]
     return mask
 
 

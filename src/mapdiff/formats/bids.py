@@ -105,7 +105,8 @@ _IMPERSONAL = frozenset(
         "SuppliedByUser",
         "GeneratedBy",
         "DoseReductionFactor",
-        "SimulatedPrompts",
+        "SimulatedEffectiveCounts",
+        "SimulatedPrompts",  # its name until 2026-11-28
         "ConversionSoftware",
         "ConversionSoftwareVersion",
     ]

@@ -184,7 +184,7 @@ def simulate_subject(
         fields = {
             **_reconstruction_fields(scanner, spacing),
             "DoseReductionFactor": float(1 / dose),
-            "SimulatedPrompts": scan.prompts[dose],
+            "SimulatedEffectiveCounts": scan.effective_counts[dose],
         }
         write_image(volume(scan.doses[dose]), dose_path(folder, name, dose), fields)
 
@@ -218,7 +218,7 @@ def simulate_subject(
         "scan_s": SCAN_SECONDS,
         "half_life_s": F18_HALF_LIFE_S,
         "doses": [dose_label(dose) for dose in plan.doses],
-        "prompts": {dose_label(dose): n for dose, n in scan.prompts.items()},
+        "effective_counts": {dose_label(dose): n for dose, n in scan.effective_counts.items()},
         "mapdiff": __version__,
     }
     (folder / SUBJECT_FILE).write_text(json.dumps(facts, indent=1))
@@ -325,7 +325,7 @@ def simulate_from_image(
                 **_reconstruction_fields(preset, (volume.spacing[0], volume.spacing[1], volume.spacing[2])),
                 "AttenuationCorrection": "the body in the image as water",
                 "DoseReductionFactor": float(1 / dose),
-                "SimulatedPrompts": result.prompts[dose],
+                "SimulatedEffectiveCounts": result.effective_counts[dose],
             }
             write_image(volume, dose_path(subject, name, dose), extra)
         write_image(result.noise_free, truth_path(subject, name, "noisefree"))
@@ -335,7 +335,7 @@ def simulate_from_image(
             "scanner": asdict(preset),
             "from_image": True,
             "doses": [dose_label(dose) for dose in result.doses],
-            "prompts": {dose_label(dose): n for dose, n in result.prompts.items()},
+            "effective_counts": {dose_label(dose): n for dose, n in result.effective_counts.items()},
             "assumed": result.assumed,
             "mapdiff": __version__,
         }

@@ -29,13 +29,13 @@ class LowDoseScan:
     Attributes:
         doses: the reconstruction of each dose, on the scan's grid and in its unit; the full dose is there.
         noise_free: the reconstruction of the expected counts.
-        prompts: recorded coincidences at each dose.
+        effective_counts: coincidences at each dose, times the scanner's effective gain.
         assumed: what the header did not tell and was assumed, one line each.
     """
 
     doses: dict[Fraction, Volume]
     noise_free: Volume
-    prompts: dict[Fraction, int]
+    effective_counts: dict[Fraction, int]
     assumed: tuple[str, ...]
 
 
@@ -104,6 +104,6 @@ def lower_dose(scan: Volume, scanner: Scanner, doses: Sequence[Fraction], seed: 
     return LowDoseScan(
         doses={dose: back(image) for dose, image in result.doses.items()},
         noise_free=back(result.noise_free),
-        prompts=result.prompts,
+        effective_counts=result.effective_counts,
         assumed=tuple(assumed),
     )

@@ -57,12 +57,12 @@ class MultiDoseScan:
     Attributes:
         doses: the reconstruction (I, J, K) in Bq/mL of each dose.
         noise_free: the reconstruction of the expected counts, same grid and unit.
-        prompts: recorded coincidences at each dose.
+        effective_counts: coincidences at each dose, times the scanner's effective gain.
     """
 
     doses: Mapping[Fraction, Float]
     noise_free: Float
-    prompts: dict[Fraction, int]
+    effective_counts: dict[Fraction, int]
 
 
 def reconstructed(body: Mask, spacing_mm: tuple[float, float, float]) -> Mask:
