@@ -135,6 +135,21 @@ def test_warnings_tell_what_lies_outside_the_training(denoiser, scan):
     assert any("outside the trained range" in line for line in denoiser.denoise(loud).warnings)
 
 
+def test_the_network_is_told_levels_that_it_was_trained_on(denoiser, scan, monkeypatch):
+    loud = scan.with_array(scan.array + np.random.default_rng(0).normal(0, 20e3, scan.shape).astype("f4"))
+    told = []
+    plain = denoiser._estimate
+
+    def noting(state, u, level_state, level, *rest):
+        told.extend([level_state, level])
+        return plain(state, u, level_state, level, *rest)
+
+    monkeypatch.setattr(denoiser, "_estimate", noting)
+    found = denoiser.denoise(loud)
+    low, high = denoiser.model.level_range
+    assert found.level > high and told and low <= min(told) <= max(told) <= high
+
+
 def test_there_must_be_a_body(denoiser, scan):
     with pytest.raises(InputError, match="no voxel"):
         denoiser.denoise(scan.with_array(np.full(scan.shape, -1.0, np.float32)))

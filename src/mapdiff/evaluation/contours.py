@@ -82,7 +82,7 @@ def rasterise(contours: list[Points], shape: tuple[int, int, int], name: str = "
         raise InputError(f"the contours of {name} are not parallel to the scan's slices")
     across = [other for other in range(3) if other != axis]
     size = (shape[across[0]], shape[across[1]])
-    # Contours of one slice are given to some decimals, and may be tilted a little: none must win over another.
+    # The contours of one slice are given to some decimals: none must win over another.
     planes: list[NDArray[np.bool_]] = []
     first: list[float] = []
     for points in sorted(contours, key=lambda points: float(points[:, axis].mean())):

@@ -225,8 +225,10 @@ class Denoiser:
         scan = Scan(volume)
         noise = self._noise(scan)
         dose = self.model.calibration.dose_of_level(noise.level, noise.grain_mm3)
+        # The network is told levels that it was trained on; the dose follows from the one that was found.
+        level_u = float(np.clip(noise.level, *self.model.level_range))
         steps = self.method.steps(
-            noise.level, dose, self.model.calibration, evaluations, chained=self.method.chained or samples > 0
+            level_u, dose, self.model.calibration, evaluations, chained=self.method.chained or samples > 0
         )
         asked = sum(step.fresh for step in steps)
         edges = (tile, tile, tile) if isinstance(tile, int) else tile
@@ -239,7 +241,7 @@ class Denoiser:
             progress(done, total)
 
         def estimate_at(state: Array, u: Array, level: float, mirror: tuple[int, ...]) -> Tensor:
-            return self._estimate(state, u, level, noise.level, volume.spacing, mirror)
+            return self._estimate(state, u, level, level_u, volume.spacing, mirror)
 
         how = self.model.corrections
         kept_mm = kept_width(noise.level, noise.grain_mm3, how.kept_noise) if corrected else None
