@@ -8,7 +8,7 @@ from mapdiff.evaluation.masks import Lesion, LesionMask
 from mapdiff.evaluation.metrics import Figure
 from mapdiff.volume import Array
 
-#: The shell of tissue round a lesion, from so far to so far from its surface, mm: beyond its blur, near it.
+#: The shell of tissue round a lesion, mm from the centre of its nearest voxel: beyond its blur, near it.
 SHELL_MM = (8.0, 16.0)
 #: A lesion that stands out of its shell by less than this part has no contrast to recover.
 LEAST_CONTRAST = 0.25
