@@ -12,13 +12,13 @@ from pathlib import Path
 from mapdiff.errors import InputError
 
 
-def check_target(path: Path, overwrite: bool, ours: str | None = None) -> None:
+def check_target(path: Path, overwrite: bool | None, ours: str | None = None) -> None:
     """Refuse an output that is there already, before any work is done.
 
     Args:
         path: where the output goes.
-        overwrite: replace what is there. A folder is replaced only where all of its entries' names match
-            `ours`: whatever else it holds is not ours to delete.
+        overwrite: replace what is there; None where the command cannot. A folder is replaced only where all
+            of its entries' names match `ours`: whatever else it holds is not ours to delete.
         ours: regular expression of the names that a folder of this kind of output holds.
 
     Raises:
@@ -26,7 +26,8 @@ def check_target(path: Path, overwrite: bool, ours: str | None = None) -> None:
             the place it would go to cannot hold it.
     """
     if path.exists() and not overwrite and not (path.is_dir() and not any(path.iterdir())):
-        raise InputError("exists already; give another name or --overwrite", path)
+        advice = "give another name" if overwrite is None else "give another name or --overwrite"
+        raise InputError(f"exists already; {advice}", path)
     if path.is_dir():
         for entry in path.iterdir():
             if ours is None or not re.fullmatch(ours, entry.name):

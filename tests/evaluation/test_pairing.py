@@ -76,6 +76,13 @@ def test_a_lower_dose_is_never_taken_for_the_reference():
     assert pairing.pairs == () and "not the full one" in pairing.unmatched[0][1]
 
 
+def test_a_scan_is_not_judged_by_itself():
+    both = ["sub-01_rec-full_pet.nii.gz", "sub-01_rec-drf20_pet.nii.gz"]
+    pairs, pairing = matched(both, both)
+    assert pairs == {both[1]: both[0]}
+    assert [(path.name, cause) for path, cause in pairing.unmatched] == [(both[0], "is the reference itself")]
+
+
 def test_two_full_doses_are_a_question_not_a_guess():
     _, pairing = matched(["A_DRF-4.nii.gz"], ["A_Full.nii.gz", "A_NORMAL.nii.gz"])
     assert pairing.pairs == () and "2 references" in pairing.unmatched[0][1]

@@ -156,6 +156,13 @@ def test_several_series_are_listed_and_chosen(series: Make, tmp_path: Path) -> N
     assert mapdiff.read(root, series="4").shape[2] == 6
     with pytest.raises(InputError, match="no PET series '9'"):
         mapdiff.read(root, series="9")
+    alike = make_headers(slices=2)
+    for header in alike:
+        header.SeriesInstanceUID = twin = "1.2.826.1"
+    save_headers(alike, root / "again")
+    with pytest.raises(InputError, match=r"\(2 files\), UID 1\.2\.826\.1"):  # nothing else tells them apart
+        mapdiff.read(root)
+    assert mapdiff.read(root, series=twin).shape[2] == 2
 
 
 def test_jitter_is_a_warning(series: Make) -> None:

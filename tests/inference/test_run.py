@@ -115,6 +115,9 @@ def test_dicom_in_dicom_out(denoiser, tmp_path):
     manifest = denoise_file(denoiser, source, output, DenoiseOptions())
     before, after = mapdiff.read(source), mapdiff.read(output)
     assert len(list(output.iterdir())) == 16 and manifest["outputs"] == ["restored"]
+    with pytest.raises(InputError, match="lies in the input's folder"):
+        denoise_file(denoiser, source, source / "restored", DenoiseOptions())
+    assert len(list(source.iterdir())) == 16
     np.testing.assert_allclose(after.affine, before.affine, atol=1e-3)
     assert after.unit == before.unit == "Bq/mL"
     expected = denoiser.denoise(before).image.array
@@ -164,6 +167,18 @@ def test_a_batch_goes_on_after_a_bad_scan_and_skips_what_is_done(denoiser, scans
     again, _ = batch(denoiser, scans, output)
     assert [p.name for p in again.skipped] == ["a.nii.gz", "c.nii"] and not again.done
     assert [p.name for p, _ in again.failed] == ["b.nii.gz"] and tree(output) == before
+
+
+def test_a_batch_tells_what_was_done_with_other_options(denoiser, scans, tmp_path):
+    result, _ = batch(denoiser, scans, tmp_path / "out")
+    assert not result.otherwise
+    for path in (tmp_path / "out").glob("a_manifest.json"):
+        facts = json.loads(path.read_text())
+        facts["parameters"]["fast"] = True
+        path.write_text(json.dumps(facts))
+    again, _ = batch(denoiser, scans, tmp_path / "out")
+    assert [p.name for p in again.skipped] == ["a.nii.gz", "c.nii"]
+    assert [p.name for p in again.otherwise] == ["a.nii.gz"]
 
 
 def test_a_batch_makes_again_what_a_stop_left_without_manifest(denoiser, scans, tmp_path):

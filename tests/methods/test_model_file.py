@@ -87,6 +87,18 @@ def test_weights_of_another_network_are_an_input_error(tmp_path, small_model):
         load_model(path)
 
 
+def test_weights_that_are_no_numbers_are_an_input_error(tmp_path, small_model):
+    from safetensors import safe_open
+
+    path = tmp_path / "nan.safetensors"
+    with safe_open(str(small_model), framework="pt") as file:
+        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118  not a dict
+        next(iter(tensors.values())).view(-1)[0] = float("nan")
+        save_file(tensors, path, file.metadata())
+    with pytest.raises(InputError, match=r"nan\.safetensors.*not all finite"):
+        load_model(path)
+
+
 def test_another_transform_is_refused(tmp_path, small_model, monkeypatch):
     monkeypatch.setattr(transform, "settings", lambda: {"name": "signed-root", "offset": 0.1})
     with pytest.raises(InputError, match="intensity transform"):

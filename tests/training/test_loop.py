@@ -308,6 +308,14 @@ def test_out_of_memory_is_advice(store, tmp_path, monkeypatch, error):
         go(store, tmp_path / "run")
 
 
+def test_a_training_that_breaks_out_stops_and_saves_nothing_of_it(store, tmp_path):
+    """A rate that throws the weights out of all bounds: an error, not a model full of NaN."""
+    run = tmp_path / "run"
+    with pytest.raises(InputError, match=r"broke out.*lower --learning-rate than 1e\+30"):
+        go(store, run, dataclasses.replace(TINY, learning_rate=1e30, warmup=0))
+    assert not list(run.glob("*.safetensors"))
+
+
 def test_other_errors_are_not_taken_for_memory(store, tmp_path, monkeypatch):
     def wrong(*args, **kwargs):
         raise RuntimeError("a fault")
@@ -364,7 +372,7 @@ def test_settings_that_make_no_sense_are_input_errors_and_leave_nothing(tiny_coh
 
 
 def test_a_folder_that_is_no_cohort_is_an_input_error_and_leaves_nothing(tmp_path):
-    with pytest.raises(InputError, match=r"nothing.*not a cohort"):
+    with pytest.raises(InputError, match=r"nothing.*is not there"):
         go(tmp_path / "nothing", tmp_path / "run")
     assert not list(tmp_path.iterdir())
 

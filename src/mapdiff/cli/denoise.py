@@ -161,6 +161,9 @@ def denoise(
         print(batch_target(path, source, output))
     if result.skipped:
         say(f"{len(result.skipped)} done before and kept")
+    if result.otherwise:
+        count = len(result.otherwise)
+        say(f"{count} of these by another model or with other options: --overwrite makes them anew")
     if result.failed:
         for path, cause in result.failed:
             say(f"failed: {path}: {cause.removeprefix(f'{path}: ')}")

@@ -61,11 +61,17 @@ def simulate(
     if from_image is not None:
         if layout != "bids":
             raise InputError("--layout udpet goes with simulated bodies, not with --from-image")
-        if lesions != 1:
-            raise InputError("--lesions goes with simulated bodies, not with --from-image")
+        for option, times in (("--lesions", lesions), ("--subjects", subjects)):
+            if times != 1:
+                raise InputError(f"{option} goes with simulated bodies, not with --from-image")
+        for option, figure in (("--slab", slab), ("--spacing", spacing)):
+            if figure is not None:
+                raise InputError(f"{option} goes with simulated bodies: --from-image keeps the image's grid")
         fractions = tuple(parse_dose(text) for text in (dose or ["1/20"]))
-        print(f"scanning {from_image.name} again at {', '.join(map(dose_label, fractions))}", file=sys.stderr)
-        written = simulate_from_image(from_image, output, fractions, scanner, seed, series)
+        line = f"scanning {from_image.name} again at {', '.join(map(dose_label, fractions))}"
+        written = simulate_from_image(
+            from_image, output, fractions, scanner, seed, series, lambda: print(line, file=sys.stderr)
+        )
         for warning in written.assumed:
             print(f"warning: {warning}", file=sys.stderr)
         for path in written.paths:

@@ -154,7 +154,7 @@ def _open_cohort(cohort: Path, doses: Sequence[Fraction]) -> None:
         if {key: there.get(key) for key in facts} != facts:
             raise InputError("holds another cohort, or one of other doses; give another folder", cohort)
         return
-    check_target(cohort, overwrite=False)
+    check_target(cohort, overwrite=None)
     _write_json(marker, {**facts, "mapdiff": __version__})
 
 

@@ -47,6 +47,8 @@ def subjects(cohort: Path) -> list[Path]:
     Raises:
         InputError: the folder is no cohort or has no complete subject.
     """
+    if not cohort.exists():
+        raise InputError("is not there", cohort)
     if not (cohort / COHORT_FILE).is_file():
         raise InputError(f"is not a cohort: it has no {COHORT_FILE}", cohort)
     found = sorted(p.parent for p in cohort.glob(f"sub-*/{SUBJECT_FILE}"))

@@ -141,6 +141,8 @@ class Calibration:
         Raises:
             InputError: it is not a calibration.
         """
+        if not path.exists():
+            raise InputError("is not there", path)
         try:
             return cls.from_dict(json.loads(path.read_text()))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -130,6 +130,8 @@ def pair(predictions: Sequence[Scan], references: Sequence[Scan]) -> Pairing:
     for prediction in sorted(predictions, key=lambda scan: scan.place):
         same = by_subject.get(prediction.subject, [])
         found = _reference(same, by_place.get(prediction.place))
+        if not isinstance(found, str) and found.path.resolve() == prediction.path.resolve():
+            found = "is the reference itself"
         if isinstance(found, str):
             unmatched.append((prediction.path, found))
             continue

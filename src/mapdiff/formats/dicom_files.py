@@ -249,7 +249,10 @@ def pet_series(entries: list[Entry], path: Path, wanted: str | None) -> Series:
     else:
         matches = found
     if len(matches) != 1:
-        listed = "; ".join(_described(one) for one in (matches or found).values())
+        told = {uid: _described(one) for uid, one in (matches or found).items()}
+        heads = [text.rpartition(" (")[0] for text in told.values()]
+        alike = len(set(heads)) < len(heads)  # then only the UID tells one from the other
+        listed = "; ".join(f"{text}, UID {uid}" if alike else text for uid, text in told.items())
         if wanted is not None and not matches:
             raise InputError(f"holds no PET series '{wanted}'; it holds {listed}", path)
         raise InputError(f"holds {len(matches)} PET series, choose one with --series: {listed}", path)

@@ -64,8 +64,16 @@ class DenoiseOptions:
 
 
 def output_path(source: Path, output: Path) -> Path:
-    """Where the result of `source` goes: `output` itself, or a file in it, where that is to be a folder."""
+    """Where the result of `source` goes: `output` itself, or a file in it, where that is to be a folder.
+
+    Raises:
+        InputError: a NIfTI file's result is to have a file's name that is not NIfTI's.
+    """
     if source.is_file() and is_nifti(source) and not is_nifti(output):
+        if output.suffix[1:].isalpha() and not output.is_dir():
+            raise InputError(
+                "give a name that ends in .nii or .nii.gz, or a folder, for a NIfTI scan", output
+            )
         return output / result_name(source)
     return output
 
@@ -148,6 +156,8 @@ def denoise_file(
         raise InputError(
             f"is the input or holds it ({source.name}); give another place for the result", output
         )
+    if output.resolve().is_relative_to(source.resolve()):
+        raise InputError(f"lies in the input's folder ({source.name}), which would hold two scans", output)
     check_target(output, options.overwrite, SERIES_FILES)
     check_target(manifest_path(output), options.overwrite)
     volume = read(source, series=options.series, unit=options.unit)
@@ -227,15 +237,7 @@ def _manifest(
         },
         "acquisition": facts_of(volume),
         "outputs": [path.name for path in outputs],
-        "parameters": {
-            "samples": options.samples,
-            "seed": options.seed,
-            "save_stages": options.save_stages,
-            "deidentify": options.deidentify,
-            "fast": options.fast,
-            "device": str(denoiser.device),
-            "precision": denoiser.precision,
-        },
+        "parameters": _parameters(denoiser, options),
         "noise_level": {
             "value": round(result.level, 5),
             "convention": "NMAE against the noise-free image, inside the body",
@@ -258,10 +260,14 @@ def _names(output: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class BatchResult:
-    """What became of each scan of a batch: done now, done before, or failed with its error's text."""
+    """What became of each scan of a batch: done now, done before, or failed with its error's text.
+
+    `otherwise` are those of the skipped that were done by another model or with other options.
+    """
 
     done: tuple[Path, ...]
     skipped: tuple[Path, ...]
+    otherwise: tuple[Path, ...]
     failed: tuple[tuple[Path, str], ...]
 
 
@@ -282,7 +288,7 @@ def denoise_many(
     dataset, the output is a derivative one. Where several processes work on the folder, each takes its
     `share`; all must be given the same `scans`.
     """
-    done, skipped, failed = [], [], []
+    done, skipped, otherwise, failed = [], [], [], []
     write_dataset_description(folder, output)
     taken: dict[Path, Path] = {}
     for number, scan in enumerate(scans):
@@ -297,6 +303,8 @@ def denoise_many(
             continue
         if manifest_path(target).exists() and not options.overwrite:
             skipped.append(scan)
+            if not _made_so(manifest_path(target), denoiser, options):
+                otherwise.append(scan)
             continue
         try:
             # What a stopped run left without its manifest is made again; what it left half written goes.
@@ -308,7 +316,31 @@ def denoise_many(
         except MapdiffError as error:
             failed.append((scan, str(error)))
             say(f"failed: {error}")
-    return BatchResult(tuple(done), tuple(skipped), tuple(failed))
+    return BatchResult(tuple(done), tuple(skipped), tuple(otherwise), tuple(failed))
+
+
+def _made_so(manifest: Path, denoiser: Denoiser, options: DenoiseOptions) -> bool:
+    """Whether a result was made by this model and with these options."""
+    try:
+        told = json.loads(manifest.read_text())
+        parameters, model = told["parameters"], told["model"]["sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    wanted = _parameters(denoiser, options)
+    same = all(parameters.get(name) == wanted[name] for name in wanted if name not in ("device", "precision"))
+    return bool(same and model == denoiser.hash)
+
+
+def _parameters(denoiser: Denoiser, options: DenoiseOptions) -> dict[str, Any]:
+    return {
+        "samples": options.samples,
+        "seed": options.seed,
+        "save_stages": options.save_stages,
+        "deidentify": options.deidentify,
+        "fast": options.fast,
+        "device": str(denoiser.device),
+        "precision": denoiser.precision,
+    }
 
 
 def scans_in(path: Path) -> list[Path]:

@@ -85,6 +85,8 @@ def load_model(path: Path) -> TrainedModel:
         raise InputError(f"is not a mapdiff model (format {facts.get('format')!r}, not {FORMAT!r})", path)
     if facts.get("transform") != transform.settings():
         raise InputError("was trained with another intensity transform than this version has", path)
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
+        raise InputError("is a broken mapdiff model: its weights are not all finite", path)
     try:
         net = rebuilt(facts["network"])
         net.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})

@@ -294,7 +294,11 @@ def level_plot(found: Sequence[tuple[str, str, float]]) -> Plot | None:
     doses = sorted({p[1] for p in points})
     panel.set_xticks(doses, [dose_label(parse_dose(str(dose))) for dose in doses], minor=False)
     panel.minorticks_off()
-    ticks = [t for t in (0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0) if ends[0] <= t <= ends[1]]
+    marks = (0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
+    low = max((t for t in marks if t <= ends[0]), default=ends[0])
+    high = min((t for t in marks if t >= ends[1]), default=ends[1])
+    panel.set_ylim(low / 1.1, high * 1.1)
+    ticks = [t for t in marks if low <= t <= high]
     panel.set_yticks(ticks, [dose_label(parse_dose(str(tick))) for tick in ticks])
     panel.set_xlabel("nominal dose of the input")
     panel.set_ylabel("dose found from its noise")

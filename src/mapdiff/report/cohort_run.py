@@ -35,7 +35,7 @@ from mapdiff.report.scan_page import page_path
 from mapdiff.volume import Volume
 
 #: Colours in a picture that is embedded: greys and the marks need no more.
-PICTURE_COLOURS = 64
+PICTURE_COLOURS = 256
 
 
 @dataclass(frozen=True)

@@ -305,8 +305,11 @@ def simulate_from_image(
     scanner: str,
     seed: int,
     series: str | None = None,
+    on_start: Callable[[], None] = lambda: None,
 ) -> WrittenScan:
     """Write a lower dose of a real scan as a cohort of one subject, its full-dose reconstruction beside it.
+
+    `on_start` is called once the scan has been read and there is a place for the result.
 
     Raises:
         InputError: the scan cannot be read, or `folder` is not empty.
@@ -314,8 +317,9 @@ def simulate_from_image(
     if scanner == VARIED:
         raise InputError("one scan needs one scanner; 'varied' is for cohorts")
     preset = scanner_named(scanner)
-    check_target(folder, overwrite=False)
+    check_target(folder, overwrite=None)
     scan = read(image, series=series)
+    on_start()
     result = lower_dose(scan, preset, doses, seed)
     name = "sub-001"
     with written_aside(folder) as aside:

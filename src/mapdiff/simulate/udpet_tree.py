@@ -82,7 +82,7 @@ def simulate_tree(
         if {key: there.get(key) for key in facts} != facts:
             raise InputError("holds a tree simulated with other parameters; give another folder", folder)
     else:
-        check_target(folder, overwrite=False)
+        check_target(folder, overwrite=None)
         with written_aside(marker) as aside:
             aside.write_text(json.dumps({**facts, "mapdiff": __version__}, indent=1))
     for number, target in enumerate(targets, 1):

@@ -3,7 +3,8 @@
 import copy
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -167,6 +168,7 @@ def _run(
         regular = state.step % resources.checkpoint_every == 0 or state.step == config.steps
         if regular or stopping:
             state.sums = {name: _mean_over_processes(fabric, value) for name, value in sums.items()}
+            _check_finite(state.sums, state.step - state.summed, config)
             if keeper is not None:
                 with stopper.saving():
                     left = (config.steps - state.step) * stopper.seconds() / (state.step - resumed_at)
@@ -179,6 +181,20 @@ def _run(
     if keeper is not None:
         keeper.log.close()
     return run / MODEL_FILE
+
+
+def _check_finite(sums: Mapping[str, float], since: int, config: TrainingConfig) -> None:
+    """Before anything is saved: once a loss is not finite, neither are the weights.
+
+    Raises:
+        InputError: one is not.
+    """
+    bad = [name for name, value in sums.items() if not math.isfinite(value)]
+    if bad:
+        raise InputError(
+            f"the training broke out after step {since} ({bad[0]} is not a number); what was saved before is "
+            f"kept. Start another run with a lower --learning-rate than {config.learning_rate:g}"
+        )
 
 
 def _backward(

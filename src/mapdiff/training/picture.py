@@ -32,7 +32,7 @@ def draw_progress(
     figure = Figure(figsize=(11, 6), dpi=100)
     FigureCanvasAgg(figure)
     figure.suptitle(title)
-    left, right = figure.add_axes((0.07, 0.5, 0.4, 0.4)), figure.add_axes((0.55, 0.5, 0.38, 0.4))
+    left, right = figure.add_axes((0.09, 0.5, 0.38, 0.4)), figure.add_axes((0.55, 0.5, 0.38, 0.4))
     step = columns["step"]
     marker = "." if len(step) < 30 else None
     for name, values in columns.items():

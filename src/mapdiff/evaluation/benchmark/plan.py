@@ -239,8 +239,10 @@ def read_plan(path: Path) -> Plan:
     """Read a plan's JSON file.
 
     Raises:
-        InputError: it is not a plan; the text says what is wrong.
+        InputError: it is not there or is not a plan; the text says what is wrong.
     """
+    if not path.exists():
+        raise InputError("is not there", path)
     try:
         plan = TypeAdapter(Plan).validate_python(json.loads(path.read_text()))
         return replace(plan, folder=path.parent)
