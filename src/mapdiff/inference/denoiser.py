@@ -73,6 +73,8 @@ def pretrained_path(name: str = PRETRAINED) -> Path:
         InputError: there is none of that name.
     """
     path = Path(str(resources.files("mapdiff") / "weights" / f"{name}.safetensors"))
+    if not path.is_file() and Path(name).is_file():
+        raise InputError("is no model: a model's file ends in .safetensors", name)
     if not path.is_file():
         raise InputError(f"no model called '{name}' ships with mapdiff; give the path of a model file")
     return path
@@ -86,6 +88,8 @@ def _device(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         cause = str(error).partition("\n")[0]
+        if cause.startswith("Expected one of"):  # all of the library's kinds, most of which are not here
+            cause = "there are auto, cpu and cuda"
         raise InputError(f"--device {name}: not to be had here ({cause})") from error
     return device
 
