@@ -113,6 +113,9 @@ def test_a_factor_that_nobody_knows_the_figures_of_is_dropped() -> None:
     assert "does not hold for the supplied figures" in told.warnings[-1]
     later = suv.with_supplied(scan(suv_per_bqml=0.0005, weight_kg=70.0), uptake_s=3600)
     assert later.acquisition.suv_per_bqml is None
+    known_decay = scan(suv_per_bqml=0.0005, uptake_s=3600.0, half_life_s=F18)
+    moved = suv.with_supplied(known_decay, uptake_s=3600 + F18)
+    assert moved.acquisition.suv_per_bqml == pytest.approx(0.001)
     same = suv.with_supplied(scan(suv_per_bqml=0.0005, weight_kg=70.0), weight_kg=70)
     assert same.acquisition.suv_per_bqml == 0.0005 and not same.warnings
 

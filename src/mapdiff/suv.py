@@ -191,7 +191,9 @@ def _followed(before: Acquisition, now: Acquisition) -> Acquisition:
         if old != new:
             factor = None if factor is None or not old else factor * (new / old) ** power
     if (before.uptake_s, before.half_life_s) != (now.uptake_s, now.half_life_s):
-        factor = None  # all four facts would be there, had the old decay been told
+        told = [(f.uptake_s, f.half_life_s) for f in (now, before)]
+        lives = [uptake / half_life for uptake, half_life in told if uptake is not None and half_life]
+        factor = None if factor is None or len(lives) < 2 else factor * 2.0 ** (lives[0] - lives[1])
     return replace(now, suv_per_bqml=factor)
 
 
@@ -259,6 +261,8 @@ def with_supplied(
         given["injected_activity_bq"] = injected_activity_bq
     if half_life_s is not None:
         given["half_life_s"] = check_half_life(half_life_s)
+    if (injection_time, uptake_s) != (None, None) and acquisition.corrected_to_injection:
+        raise UnitError("the image is corrected to its injection: another time of that cannot be supplied")
     if injection_time is not None:
         if acquisition.reference_clock_s is None:
             raise UnitError("an injection time needs the time of the scan, which the file does not tell")

@@ -60,6 +60,11 @@ class Acquisition:
     supplied: tuple[str, ...] = ()
     missing: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def corrected_to_injection(self) -> bool:
+        """Whether the image is decay corrected to the injection (DICOM's ADMIN), not to its scan."""
+        return self.uptake_s == 0 and self.scan_delay_s != 0
+
 
 @dataclass(frozen=True)
 class Volume:

@@ -128,7 +128,7 @@ def test_a_bad_scan_is_one_line(call, tmp_path, small_model, scan, verb, kind):
         (["denoise", "SCAN", "-o", "OUT", "--device", "abacus"], "there are auto, cpu and cuda"),
         (["denoise", "SCAN", "-o", "SCAN"], "scan.nii.gz"),
         (["denoise", "SCAN", "-o", "PNG"], "out.png"),
-        (["denoise", "SCAN", "-o", "OUT", "--series", "3"], "a series is chosen of DICOM"),
+        (["denoise", "SCAN", "-o", "OUT", "--series", "3"], "--series chooses one of DICOM"),
         (["denoise", "FOLDER", "-o", "OUT"], "folder"),
         (["demo", "-o", "FULL", "--model", "MODEL"], "exists already"),
     ],

@@ -4,6 +4,7 @@ import io
 import json
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from mapdiff.evaluation.masks import LesionMask, from_labels
 from mapdiff.evaluation.metrics import Figure
 from mapdiff.evaluation.regions import interior_cov, region_figures
 from mapdiff.evaluation.tables import figures_json, figures_table, printed_name, write_json
-from mapdiff.suv import with_supplied
+from mapdiff.suv import completed, with_supplied
 from mapdiff.volume import Acquisition, Volume
 
 #: 70 kg and 250 MBq at the time of the scan: 1 SUV = 3571 Bq/mL.
@@ -168,10 +169,20 @@ def test_headers_that_disagree_are_no_error_of_the_image(reference):
     heavier = with_supplied(reference, weight_kg=1.2 * reference.acquisition.weight_kg)
     factors, unit, remark = common_factors([heavier, reference])
     assert unit == "SUV" and factors == pytest.approx([reference.acquisition.suv_per_bqml] * 2)
-    assert "all by the last image's header" in remark
+    assert "by the last image's weight" in remark
     figures = {(f.region, f.name): f.value for f in compare(heavier, reference) if f.protocol == "mapdiff"}
     assert figures["volume", "nmae"] == 0 and figures["volume", "total activity bias"] == 0
     assert common_factors([reference, reference])[2] == "SUV by body weight"
+    # Another dose or another time of correction is another image: there each header is right.
+    facts = replace(reference.acquisition, uptake_s=0.0)
+    admin = completed(facts).suv_per_bqml
+    early = replace(
+        reference,
+        array=reference.array * np.float32(reference.acquisition.suv_per_bqml / admin),
+        acquisition=completed(facts),
+    )
+    found = {(f.region, f.name): f.value for f in compare(early, reference) if f.protocol == "mapdiff"}
+    assert found["volume", "nmae"] == pytest.approx(0, abs=1e-6)
 
 
 def test_noise_inside_an_organ_is_neither_its_edges_nor_its_lesions():

@@ -15,7 +15,7 @@ from small_series import IDENTITY, SHARED
 
 import mapdiff
 from mapdiff import suv
-from mapdiff.errors import InputError
+from mapdiff.errors import InputError, UnitError
 from mapdiff.volume import Volume
 
 Make = Callable[..., Path]
@@ -141,6 +141,9 @@ def test_supplied_figures_reach_the_output(series: Make, tmp_path: Path) -> None
 def test_an_image_corrected_to_the_injection_tells_when_its_scan_began(series: Make) -> None:
     assert mapdiff.read(series()).acquisition.scan_delay_s == 0
     assert mapdiff.read(series(admin)).acquisition.scan_delay_s == 3600
+
+    with pytest.raises(UnitError, match="corrected to its injection"):
+        suv.with_supplied(mapdiff.read(series(admin)), injection_time="09:30")
 
     def timeless(header: Dataset, k: int) -> None:
         admin(header, k)

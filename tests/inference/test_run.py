@@ -65,6 +65,7 @@ def batch(denoiser, folder, output, overwrite=False):
         ("a.nii.gz", "out.nii", "out.nii"),
         ("a.nii.gz", "out", "out/a.nii.gz"),
         ("A.NII", "out", "out/A.NII"),
+        ("a.nii.gz", "results.final", "results.final/a.nii.gz"),
         ("series", "out", "out"),
     ],
 )

@@ -72,3 +72,15 @@ def test_a_noise_free_image_is_the_target_itself(scanned):
     assert float(start.dose) == pytest.approx(0.1)
     assert float(start.level) == pytest.approx(1.7 * FULL_LEVEL * 10**0.5)
     assert float(scaled_dose(torch.tensor([0.25]), known, torch.tensor([1.7]))) == 0.25
+
+
+def test_the_range_of_levels_is_that_of_the_inputs(scanned):
+    """Scaled about the full dose, no input comes below the full dose's own noise."""
+    low, high = INPUTS.level_range([FULL_LEVEL], [False])
+    drawn = [
+        float(INPUTS.of(scanned, {"level": torch.tensor([wanted]), "scale": torch.tensor([scale])}).level)
+        for wanted in (1e-3, 10.0)
+        for scale in INPUTS.noise_scale
+    ]
+    assert low == pytest.approx(min(drawn)) and high <= max(drawn) * 1.001
+    assert INPUTS.level_range([FULL_LEVEL], [True])[0] < low

@@ -73,6 +73,13 @@ def test_an_image_corrected_to_the_injection_gives_the_counts_of_its_scan(scan):
     inside = scan.array > 2000
     ratio = other.noise_free.array[inside].mean() / one.noise_free.array[inside].mean()
     assert ratio == pytest.approx(2 ** (3600 / half_life), rel=1e-3)
+    # An SUV whose header tells no activity is taken at the scan, whatever it was corrected to.
+    plain = replace(scan, array=scan.array / 4000, unit="SUV", acquisition=replace(facts, suv_per_bqml=None))
+    at_scan = replace(plain, acquisition=replace(plain.acquisition, scan_delay_s=0.0))
+    assert (
+        lower_dose(plain, SCANNER, (), 1).effective_counts
+        == lower_dose(at_scan, SCANNER, (), 1).effective_counts
+    )
     unknown = replace(before, acquisition=replace(facts, scan_delay_s=None))
     told = lower_dose(unknown, SCANNER, (LOW,), 1)
     assert told.effective_counts == other.effective_counts and "one hour later assumed" in told.assumed[0]

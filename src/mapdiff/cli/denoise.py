@@ -83,6 +83,7 @@ def denoise(
     from mapdiff.evaluation.masks import same_grid
     from mapdiff.formats import read
     from mapdiff.formats.dicom_out import SERIES_FILES
+    from mapdiff.formats.nifti import is_nifti
     from mapdiff.formats.udpet import read_csv
     from mapdiff.inference.denoiser import Denoiser
     from mapdiff.inference.run import (
@@ -106,6 +107,8 @@ def denoise(
     )
     scans = scans_in(source)
     many = source.is_dir() and scans != [source]
+    if series is not None and source.is_file() and is_nifti(source):
+        raise InputError("is a NIfTI file: --series chooses one of DICOM", source)
     if keep_identity and not report:
         raise InputError("--keep-identity is about the page: give --report too")
     if reference is not None and (many or not report):

@@ -118,8 +118,9 @@ def common_unit(prediction: Volume, reference: Volume) -> tuple[Volume, Volume, 
 def common_factors(volumes: Sequence[Volume]) -> tuple[list[float], str, str]:
     """What each image is multiplied by to have all in one unit, that unit, and how, in words.
 
-    SUV where each header gives it; else the unit all are stored in. Images in Bq/mL all take the factor of
-    the last that tells one: what their headers say of weight and dose is no difference between the images.
+    SUV where each header gives it; where only some of several images in Bq/mL tell their factor, the last
+    one that does serves those that do not; else the unit all are stored in. Where images in Bq/mL differ in
+    the patient's weight alone, the last one's serves all: a corrected weight is no error of the image.
 
     Raises:
         InputError: the stored units differ and one cannot be had in SUV.
@@ -127,23 +128,32 @@ def common_factors(volumes: Sequence[Volume]) -> tuple[list[float], str, str]:
     factors = [_suv_factor(volume) for volume in volumes]
     told = [factor for factor in factors if factor is not None]
     units = {volume.unit for volume in volumes}
-    if told and units == {"Bq/mL"}:
-        remark = "SUV by body weight"
-        if len(told) < len(volumes):
-            remark += ", where a header lacks it by the other image's"
-        elif max(told) > (1 + SAME_FACTOR) * min(told):
-            remark += f", all by the last image's header (factors from {min(told):.4g} to {max(told):.4g})"
-        return [told[-1]] * len(volumes), "SUV", remark
     if len(told) == len(volumes):
-        return told, "SUV", "SUV by body weight"
+        remark = "SUV by body weight"
+        if max(told) > (1 + SAME_FACTOR) * min(told) and units == {"Bq/mL"}:
+            one_scan = _weights_alone(volumes, told)
+            remark += ", by the last image's weight" if one_scan else ", each by its own header"
+            remark += f" (factors from {min(told):.4g} to {max(told):.4g})"
+            told = [told[-1]] * len(volumes) if one_scan else told
+        return told, "SUV", remark
     if len(units) > 1:
         raise InputError(
             f"the images are in different units ({', '.join(sorted(units))}) and not all can be had in SUV; "
             "give all in one unit"
         )
     unit = units.pop()
+    if told:
+        remark = "SUV by body weight, where a header lacks it by the other image's"
+        return [told[-1] if factor is None else factor for factor in factors], "SUV", remark
     what = "unit unknown" if unit == UNKNOWN else f"{unit}, SUV not known"
     return [1.0] * len(volumes), unit, f"voxels as stored ({what})"
+
+
+def _weights_alone(volumes: Sequence[Volume], factors: Sequence[float]) -> bool:
+    """Whether SUV factors differ by the weights that the headers tell, and by nothing else."""
+    weights = [volume.acquisition.weight_kg for volume in volumes]
+    parts = [factor / weight for factor, weight in zip(factors, weights, strict=True) if weight]
+    return len(parts) == len(factors) and max(parts) <= (1 + SAME_FACTOR) * min(parts)
 
 
 def _suv_factor(volume: Volume) -> float | None:

@@ -38,8 +38,6 @@ def read(path: str | Path, *, series: str | None = None, unit: str | None = None
         if not path.is_file() and not path.is_dir():
             raise InputError("is neither a file nor a folder", path)  # a pipe would be waited for
         if path.is_file() and is_nifti(path):
-            if series is not None:
-                raise InputError("is a NIfTI file: a series is chosen of DICOM", path)
             return read_nifti(path, unit)
         return read_dicom(path, series=series, unit=unit)
     except PermissionError as error:

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from mapdiff import suv
+from mapdiff import decay, suv
 from mapdiff.atomic import written_aside
 from mapdiff.errors import InputError, UnitError
 from mapdiff.formats.identity import impersonal
@@ -267,8 +267,12 @@ def acquisition_from_sidecar(fields: dict[str, Any]) -> Acquisition:
             uptake = None
     began = figure("ScanStart")
     delay: float | None = 0.0  # no time told: corrected to the scan's start, as is usual
-    if corrected_to is not None:
-        delay = None if began is None else began - corrected_to
+    if corrected_to is not None and began is not None:
+        delay = began - corrected_to
+        if half_life and abs(delay) > decay.MOST_HALF_LIVES * half_life:
+            delay = None
+    elif uptake == 0:
+        delay = None
     given = fields.get("SuppliedByUser")
     clock = None
     zero = fields.get("TimeZero")

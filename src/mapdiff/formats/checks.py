@@ -39,7 +39,7 @@ def check_voxels(array: Array, path: Path) -> tuple[str, ...]:
     warnings: tuple[str, ...] = ()
     if low < 0:
         share = float((array < 0).mean())
-        warnings += (f"{100 * share:.2g} % of the voxels are negative, the lowest is {low:.4g}",)
+        warnings += (f"{100 * share:.3g} % of the voxels are negative, the lowest is {low:.4g}",)
     return warnings
 
 

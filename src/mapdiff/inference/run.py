@@ -25,6 +25,11 @@ from mapdiff.inference.supplied import Supplied, facts_of
 from mapdiff.scratch import slabs
 from mapdiff.volume import Volume
 
+#: Endings of files that a NIfTI scan's result cannot be; any other name without a NIfTI ending is a folder's.
+OTHER_FILES = (
+    *(".png", ".jpg", ".jpeg", ".html", ".pdf", ".txt", ".csv", ".json", ".npy", ".h5", ".mat"),
+    *(".dcm", ".ima", ".zip", ".gz", ".mha", ".mhd", ".nrrd", ".hdr", ".img"),
+)
 #: What is done with a denoised scan: takes the input, the result, the manifest and the output's path.
 After = Callable[[Volume, Restoration, dict[str, Any], Path], object]
 
@@ -70,7 +75,7 @@ def output_path(source: Path, output: Path) -> Path:
         InputError: a NIfTI file's result is to have a file's name that is not NIfTI's.
     """
     if source.is_file() and is_nifti(source) and not is_nifti(output):
-        if output.suffix[1:].isalpha() and not output.is_dir():
+        if output.suffix.lower() in OTHER_FILES and not output.is_dir():
             raise InputError(
                 "give a name that ends in .nii or .nii.gz, or a folder, for a NIfTI scan", output
             )
@@ -323,11 +328,12 @@ def _made_so(manifest: Path, denoiser: Denoiser, options: DenoiseOptions) -> boo
     """Whether a result was made by this model and with these options."""
     try:
         told = json.loads(manifest.read_text())
-        parameters, model = told["parameters"], told["model"]["sha256"]
+        parameters, model = dict(told["parameters"]), told["model"]["sha256"]
     except (OSError, ValueError, KeyError, TypeError):
         return False
     wanted = _parameters(denoiser, options)
-    same = all(parameters.get(name) == wanted[name] for name in wanted if name not in ("device", "precision"))
+    no_matter = {"device", "precision", *(() if options.samples else ("seed",))}
+    same = all(parameters.get(name) == value for name, value in wanted.items() if name not in no_matter)
     return bool(same and model == denoiser.hash)
 
 
@@ -338,6 +344,9 @@ def _parameters(denoiser: Denoiser, options: DenoiseOptions) -> dict[str, Any]:
         "save_stages": options.save_stages,
         "deidentify": options.deidentify,
         "fast": options.fast,
+        "series": options.series,
+        "unit": options.unit,
+        "supplied": options.supplied.figures,
         "device": str(denoiser.device),
         "precision": denoiser.precision,
     }

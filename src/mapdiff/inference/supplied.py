@@ -45,6 +45,16 @@ class Supplied:
         if self.injection_time is not None:
             clock_seconds(self.injection_time)
 
+    @property
+    def figures(self) -> dict[str, float | bool] | None:
+        """What the flags supply, for the manifest: of a time of day only that it was; None for nothing."""
+        told: dict[str, float | bool | None] = {
+            "weight_kg": self.weight_kg,
+            "injected_activity_bq": self.injected_activity_bq,
+            "injection_time": True if self.injection_time is not None else None,
+        }
+        return {name: figure for name, figure in told.items() if figure is not None} or None
+
     def applied(self, volume: Volume, source: Path) -> Volume:
         """The scan with the table's facts, then those of the flags; their names are in its `supplied`.
 

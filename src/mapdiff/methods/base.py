@@ -102,8 +102,11 @@ class Method(Protocol):
         """The training loss ("loss") of a turn and its named parts, scalars, means over the patches."""
         ...
 
-    def level_range(self, levels: Sequence[float]) -> tuple[float, float]:
-        """Noise levels of the input that training covers, from those of the subjects at full dose."""
+    def level_range(self, levels: Sequence[float], noise_free: Sequence[bool]) -> tuple[float, float]:
+        """Noise levels of the input that training covers, from those of the subjects at full dose.
+
+        `noise_free` tells which of them have their noise-free image.
+        """
         ...
 
     def predictor(self, net: nn.Module, level: float, spacing_mm: Sequence[float]) -> Predict:

@@ -7,8 +7,9 @@ noise twice. But what is left of the full dose when the input's part is taken ou
 
     (x_0 - d u) / (1 - d),                                                            (complement)
 
-is an independent scan whose mean is z (`diffusion.dose_path`): trained against it, the network's best
-estimate is z.
+is an independent scan whose mean is z (`diffusion.dose_path`): a network that is trained against it by
+squared error on linear intensity (`map-diff`, `unet`, `swin-unetr`) has z as its best estimate. `ddpm` and
+`gan` learn to draw such scans, with their noise.
 """
 
 import math
@@ -83,17 +84,21 @@ class Inputs:
         target = torch.where(batch.noise_free[COLUMN], batch.target, complement)
         return Input(u, target, levels[patches, index], dose)
 
-    def level_range(self, levels: Sequence[float]) -> tuple[float, float]:
+    def level_range(self, levels: Sequence[float], noise_free: Sequence[bool]) -> tuple[float, float]:
         """The levels trained on: two standard deviations about the median, as far as the subjects reach.
 
         Args:
             levels: of each subject, at full dose; 1/2 and 1/100 are taken for its highest and lowest input.
+            noise_free: whether each has its noise-free image.
         """
         low, high = self.noise_scale
         reach = math.exp(2 * self.spread)
+        lowest = (low * 2**0.5, (1 + low**2) ** 0.5)  # with a noise-free image, and without: see `thinned`
+        highest = (high * 10, (1 + 99 * high**2) ** 0.5)
+        each = list(zip(levels, noise_free, strict=True))
         return (
-            max(self.level / reach, min(levels) * low * 2**0.5),
-            min(self.level * reach, max(levels) * high * 10),
+            max(self.level / reach, min(level * lowest[not free] for level, free in each)),
+            min(self.level * reach, max(level * highest[not free] for level, free in each)),
         )
 
 

@@ -111,6 +111,9 @@ class MapDiffPaper(GaussianPath):
         t = (t_u * (1 - draws["fall"].cpu())).round().long().clamp_min(1)
         abar = schedule.abar.to(device)
         kind = int(draws["kind"])
+        if kind == DIFFUSED and not bool(batch.noise_free.all()):
+            # A complement, diffused a little, shows the network its own noise, which it would learn to keep.
+            kind = INPUT
         if kind == DIFFUSED:
             return diffuse(transform(start.target), draws["noise"], abar[t.to(device)]), t.to(device)
         t, t_u = t.to(device), t_u.to(device)

@@ -32,6 +32,6 @@ class SingleDenoiser:
         """One turn trains all weights."""
         return {"denoiser": list(net.parameters())}
 
-    def level_range(self, levels: Sequence[float]) -> tuple[float, float]:
+    def level_range(self, levels: Sequence[float], noise_free: Sequence[bool]) -> tuple[float, float]:
         """Of the inputs that are drawn from subjects with these levels at full dose, see `Inputs`."""
-        return self.inputs.level_range(levels)
+        return self.inputs.level_range(levels, noise_free)

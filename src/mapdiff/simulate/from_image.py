@@ -70,23 +70,24 @@ def lower_dose(scan: Volume, scanner: Scanner, doses: Sequence[Fraction], seed: 
         doses: the dose fractions wanted; the full dose is added.
         seed: decides the counts.
     """
-    assumed = []
-    factor = 1.0  # from the scan's unit to Bq/mL
+    assumed: list[str] = []
+    factor = 1.0  # from the scan's unit to Bq/mL at the start of the scan
     if scan.unit != "Bq/mL":
         suv_per_bqml = scan.acquisition.suv_per_bqml
         if suv_per_bqml is not None and scan.unit == "SUV":
-            factor = 1 / suv_per_bqml
+            factor = _left_at_the_scan(scan.acquisition, assumed) / suv_per_bqml
         else:
             factor = DEFAULT_BQML_PER_SUV
             taken = "taken as SUV" if scan.unit == UNKNOWN else "is in SUV"
             assumed.append(
                 f"the image {taken} and the header tells no activity: 3.5 MBq/kg and one hour assumed"
             )
+    else:
+        factor = _left_at_the_scan(scan.acquisition, assumed)
     seconds = scan.acquisition.frame_s
     if seconds is None:
         seconds = DEFAULT_FRAME_S
         assumed.append(f"the header tells no minutes per bed: {seconds:g} s assumed")
-    factor *= _left_at_the_scan(scan.acquisition, assumed)
     activity = np.maximum(scan.array.astype(np.float32) * np.float32(factor), 0)
     body = body_mask(scan.array, scan.spacing)
     body = binary_closing(body, iterations=2)
