@@ -333,6 +333,21 @@ def test_subjects_may_lack_doses(tiny_cohort, tmp_path):
     assert all(np.isfinite(float(v)) for row in rows_of(tmp_path / "run") for v in row.values())
 
 
+@pytest.mark.parametrize("method", ["map-diff", "unet", "ddpm", "map-diff-paper"])
+def test_scanned_people_need_no_noise_free_image(tiny_cohort, tmp_path, method):
+    """Some subjects or all of them: the model says what it was trained against."""
+    cohort = shutil.copytree(tiny_cohort, tmp_path / "cohort")
+    for kept, told in (("sub-001", "complement, noise-free"), ("", "complement")):
+        for path in cohort.rglob("*noisefree*"):
+            if not kept or kept not in str(path):
+                path.unlink()
+        run = tmp_path / f"run-{kept}"
+        config = dataclasses.replace(TINY, method=method, steps=4)
+        go(cohort, run, config, resources={"jobs": 1})
+        assert load_model(run / "model.safetensors").training["target"] == told
+        assert all(np.isfinite(float(v)) for row in rows_of(run) for v in row.values())
+
+
 @pytest.mark.parametrize("content", [b"", b"not a state", None])
 def test_a_broken_state_is_named(straight, store, tmp_path, content):
     run = shutil.copytree(straight, tmp_path / "run")
