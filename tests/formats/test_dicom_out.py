@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, PrivateBlock
 from small_series import IDENTITY, SHARED
 
 import mapdiff
@@ -71,12 +71,18 @@ def test_the_header_says_what_it_is(series: Make, tmp_path: Path) -> None:
         assert header.file_meta.MediaStorageSOPInstanceUID == header.SOPInstanceUID
 
 
+def counts_of_philips(header: Dataset, factors: dict[int, str]) -> PrivateBlock:
+    """Make the voxels counts, with the maker's private factors."""
+    header.Units = "CNTS"
+    block = header.private_block(0x7053, "Philips PET Private Group", create=True)
+    for element, factor in factors.items():
+        block.add_new(element, "DS", factor)
+    return block
+
+
 def test_private_elements_go_unless_suv_needs_them(series: Make, tmp_path: Path) -> None:
     def philips(header: Dataset, _: int) -> None:
-        header.Units = "CNTS"
-        block = header.private_block(0x7053, "Philips PET Private Group", create=True)
-        block.add_new(0x00, "DS", "0.0004")
-        block.add_new(0x33, "LO", "Jane Doe")
+        counts_of_philips(header, {0x00: "0.0004"}).add_new(0x33, "LO", "Jane Doe")
         header.private_block(0x0019, "ACME", create=True).add_new(0x01, "LO", "Jane Doe")
 
     scan = mapdiff.read(series(philips))
@@ -98,8 +104,7 @@ def body_surface(header: Dataset, _: int) -> None:
 
 
 def philips_activity(header: Dataset, _: int) -> None:
-    header.Units = "CNTS"
-    header.private_block(0x7053, "Philips PET Private Group", create=True).add_new(0x09, "DS", "1.7")
+    counts_of_philips(header, {0x09: "1.7"})
 
 
 def not_corrected(header: Dataset, k: int) -> None:
@@ -178,10 +183,7 @@ def test_a_supplied_weight_moves_a_makers_suv_factor(series: Make, tmp_path: Pat
     """Philips' ratio, where the header tells too little to make the factor from."""
 
     def philips(header: Dataset, _: int) -> None:
-        header.Units = "CNTS"
-        block = header.private_block(0x7053, "Philips PET Private Group", create=True)
-        block.add_new(0x09, "DS", "2")
-        block.add_new(0x00, "DS", "0.001")
+        counts_of_philips(header, {0x09: "2", 0x00: "0.001"})
         del header.RadiopharmaceuticalInformationSequence[0].RadiopharmaceuticalStartTime
 
     scan = mapdiff.read(series(philips))

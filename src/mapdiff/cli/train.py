@@ -111,15 +111,15 @@ def train(
     def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
-    path = None if calibration is None else Calibration.read(calibration)
-    if path is not None and path.measure != "nmae":
-        raise InputError(f"is by {path.measure}; the network is told levels by nmae", calibration)
+    calibrated = None if calibration is None else Calibration.read(calibration)
+    if calibrated is not None and calibrated.measure != "nmae":
+        raise InputError(f"is by {calibrated.measure}; the network is told levels by nmae", calibration)
     model = run_training(
         cohorts,
         output,
         config,
         resources,
-        calibration=path,
+        calibration=calibrated,
         init=start,
         restart=restart,
         say=say,

@@ -73,9 +73,9 @@ def pretrained_path(name: str = PRETRAINED) -> Path:
         InputError: there is none of that name.
     """
     path = Path(str(resources.files("mapdiff") / "weights" / f"{name}.safetensors"))
-    if not path.is_file() and Path(name).is_file():
-        raise InputError("is no model: a model's file ends in .safetensors", name)
     if not path.is_file():
+        if Path(name).is_file():
+            raise InputError("is no model: a model's file ends in .safetensors", name)
         raise InputError(f"no model called '{name}' ships with mapdiff; give the path of a model file")
     return path
 

@@ -1,8 +1,8 @@
 """The diffusion rival: a conditional 3D DDPM (Ho et al. 2020) on MAP-Diff's network, without anchors.
 
-It diffuses the noise-free image on the transformed scale (the target that MAP-Diff has) and is sampled from
-pure noise, given u. One sample is one possible image, with about twice the squared error of the mean over
-many. Its last stage keeps the input's own counts as MAP-Diff's does: d u + (1 - d) z-hat.
+It diffuses MAP-Diff's target (the noise-free image, where a cohort has it) on the transformed scale and is
+sampled from pure noise, given u. One sample is one possible image, with about twice the squared error of the
+mean over many. Its last stage keeps the input's own counts as MAP-Diff's does: d u + (1 - d) z-hat.
 """
 
 from collections.abc import Iterator, Sequence

@@ -68,18 +68,16 @@ class Inputs:
     def of(self, batch: Batch, draws: Draws) -> Input:
         """The input of each patch: the dose of its subject nearest to the wanted level, its noise scaled."""
         scale = draws["scale"]
-        levels = torch.where(
-            batch.noise_free[:, None],
-            (batch.level * scale)[:, None] / batch.doses[None].sqrt(),
-            batch.level[:, None] / thinned(batch.doses[None], scale[:, None]).sqrt(),
-        )
+        doses = scaled_dose(batch.doses.expand(len(batch), -1), batch, scale)
+        noise = batch.level * torch.where(batch.noise_free, scale, 1.0)
+        levels = noise[:, None] / doses.sqrt()
         distance = (levels / draws["level"][:, None]).log().abs()
         lower = batch.present & (batch.doses < 1)[None]
         index = distance.masked_fill(~lower, float("inf")).argmin(dim=1)
         patches = torch.arange(len(batch), device=index.device)
         y = batch.scans[patches, index][:, None]
         u = batch.target + scale[COLUMN] * (y - batch.target)
-        dose = scaled_dose(batch.doses[index], batch, scale)
+        dose = doses[patches, index]
         complement = dose_path.noise_free(batch.target, u, dose[COLUMN])
         target = torch.where(batch.noise_free[COLUMN], batch.target, complement)
         return Input(u, target, levels[patches, index], dose)
@@ -93,7 +91,10 @@ class Inputs:
         """
         low, high = self.noise_scale
         reach = math.exp(2 * self.spread)
-        lowest = (low * 2**0.5, (1 + low**2) ** 0.5)  # with a noise-free image, and without: see `thinned`
+        lowest = (
+            low * 2**0.5,
+            (1 + low**2) ** 0.5,
+        )  # with a noise-free image, and without: see `scaled_dose`
         highest = (high * 10, (1 + 99 * high**2) ** 0.5)
         each = list(zip(levels, noise_free, strict=True))
         return (
@@ -102,21 +103,22 @@ class Inputs:
         )
 
 
-def thinned(dose: Tensor, scale: Tensor) -> Tensor:
-    """The dose e of x_0 + scale (y_d - x_0), x_0 the full dose: 1 / e - 1 = scale^2 (1 / d - 1).
-
-    y_d - x_0 has the variance 1 / d - 1 in units of x_0's noise and is not correlated with it, so these
-    images are nested as scans of the doses e are.
-    """
-    return 1 / (1 + scale**2 * (1 / dose - 1))
-
-
 def scaled_dose(dose: Tensor, batch: Batch, scale: Tensor) -> Tensor:
-    """The dose that scans of `dose` stand for once their noise about the batch's target is scaled, (B,).
+    """The doses that scans stand for once their noise about the batch's target is scaled.
 
-    About the noise-free image the scans stay what they were, on a noisier or quieter scanner.
+    About the noise-free image they stay what they were, on a noisier or quieter scanner. About the full dose
+    x_0, which shares their counts, x_0 + scale (y_d - x_0) is nested as a scan of the dose e is, where
+    1 / e - 1 = scale^2 (1 / d - 1): y_d - x_0 has the variance 1 / d - 1 in units of x_0's noise and is not
+    correlated with it.
+
+    Args:
+        dose: (B,) or (B, doses).
+        batch: which of its targets are noise-free.
+        scale: (B,), the factor of the noise.
     """
-    return torch.where(batch.noise_free, dose, thinned(dose, scale))
+    patch = (slice(None), *[None] * (dose.dim() - 1))
+    nested = 1 / (1 + scale[patch] ** 2 * (1 / dose - 1))
+    return torch.where(batch.noise_free[patch], dose, nested)
 
 
 INPUTS = Inputs()

@@ -71,19 +71,16 @@ def lower_dose(scan: Volume, scanner: Scanner, doses: Sequence[Fraction], seed: 
         seed: decides the counts.
     """
     assumed: list[str] = []
-    factor = 1.0  # from the scan's unit to Bq/mL at the start of the scan
-    if scan.unit != "Bq/mL":
-        suv_per_bqml = scan.acquisition.suv_per_bqml
-        if suv_per_bqml is not None and scan.unit == "SUV":
-            factor = _left_at_the_scan(scan.acquisition, assumed) / suv_per_bqml
-        else:
-            factor = DEFAULT_BQML_PER_SUV
-            taken = "taken as SUV" if scan.unit == UNKNOWN else "is in SUV"
-            assumed.append(
-                f"the image {taken} and the header tells no activity: 3.5 MBq/kg and one hour assumed"
-            )
-    else:
+    suv_per_bqml = scan.acquisition.suv_per_bqml
+    # From the scan's unit to Bq/mL at the start of the scan.
+    if scan.unit == "Bq/mL":
         factor = _left_at_the_scan(scan.acquisition, assumed)
+    elif scan.unit == "SUV" and suv_per_bqml is not None:
+        factor = _left_at_the_scan(scan.acquisition, assumed) / suv_per_bqml
+    else:
+        factor = DEFAULT_BQML_PER_SUV
+        taken = "taken as SUV" if scan.unit == UNKNOWN else "is in SUV"
+        assumed.append(f"the image {taken} and the header tells no activity: 3.5 MBq/kg and one hour assumed")
     seconds = scan.acquisition.frame_s
     if seconds is None:
         seconds = DEFAULT_FRAME_S

@@ -137,7 +137,12 @@ def _cell(row: Row | None, decimals: int, n: int | None = None) -> str:
     text = f"{row['mean']:.{decimals}f}"
     if row["ci_low"] is not None and row["metric"] != "evaluations":
         text += f" [{row['ci_low']:.{decimals}f}, {row['ci_high']:.{decimals}f}]"
-    return text if n in (None, row["n"]) else f"{text} (n = {row['n']})"
+    return _noted(text, row["n"], row["n"] if n is None else n)
+
+
+def _noted(text: str, n: int, usual: int) -> str:
+    """A cell's text, with its number of subjects where that is not the line's."""
+    return text if n == usual else f"{text} (n = {n})"
 
 
 def _lines(headings: Sequence[str], body: Sequence[Sequence[str]]) -> str:
@@ -218,7 +223,7 @@ def _difference(d: Row | None, n: int) -> str:
         text = f"**{text}**"
     if d["ci_low"] is not None:
         text += f" [{d['ci_low']:+.{digits}f}, {d['ci_high']:+.{digits}f}]"
-    return text if d["n"] == n else f"{text} (n = {d['n']})"
+    return _noted(text, d["n"], n)
 
 
 def _dose_table(rows: Sequence[Row]) -> str:
