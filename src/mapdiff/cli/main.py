@@ -2,9 +2,10 @@
 
 import sys
 import traceback
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
+from typer.exceptions import TyperException
 
 from mapdiff import RESEARCH_USE, __version__
 from mapdiff.cli import VERBS
@@ -13,10 +14,12 @@ from mapdiff.errors import MapdiffError
 app = typer.Typer(
     name="mapdiff",
     help="Restore a full-dose PET image from an ultra-low-dose whole-body scan.\n\n" + RESEARCH_USE,
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+# What typer makes of a KeyboardInterrupt, by the shells' convention of 128 + SIGINT.
+INTERRUPTED = 130
 
 
 def _print_version(value: bool) -> None:
@@ -41,15 +44,23 @@ for verb in VERBS:
 def run() -> None:
     """Run the command line; exit codes: 0 done, 2 input or call, 3 part of a batch, 1 our fault."""
     try:
-        app()
+        # Not standalone: there typer draws boxes of several lines round an error, and an interrupt is silent.
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except MapdiffError as error:
-        print(f"mapdiff: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("mapdiff: interrupted", file=sys.stderr)
-        sys.exit(130)
+        _leave(str(error), error.exit_code)
+    except TyperException as error:
+        verbs = [f"{verb.__name__} " for verb in VERBS if verb.__name__ == sys.argv[1]]
+        _leave(f"{error.format_message()} (see mapdiff {''.join(verbs)}--help)", error.exit_code)
     except Exception as error:
         # Where it broke, without what it says: an error's text may quote a header, and the patient with it.
         print("".join(traceback.format_tb(error.__traceback__)) + type(error).__name__, file=sys.stderr)
         print("mapdiff: this is a fault of mapdiff, not of your data; please report it", file=sys.stderr)
         sys.exit(1)
+    if code == INTERRUPTED:
+        _leave("interrupted", code)
+    sys.exit(code or 0)
+
+
+def _leave(cause: str, code: int) -> NoReturn:
+    print(f"mapdiff: {' '.join(cause.split())}", file=sys.stderr)
+    sys.exit(code)
