@@ -383,6 +383,11 @@ READING: list[tuple[str, Build, str]] = [
         files(lambda f: [(f / f"slice00{n}.dcm").unlink() for n in (2, 3)]),
         "2 slices are missing",
     ),
+    (
+        "every other missing",
+        files(lambda f: [(f / f"slice00{n}.dcm").unlink() for n in (1, 3, 5)]),
+        "one slice of every 2 is here: 3 of 6",
+    ),
     ("repeated slice", files(copy_of_one), r"1 slices are repeated.*-94\.00 mm"),
     ("dynamic series", dynamic, "2 frames"),
     ("two series", two_series, "2 PET series"),

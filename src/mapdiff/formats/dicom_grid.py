@@ -45,8 +45,8 @@ def grid_of(headers: Sequence[Dataset], path: Path) -> Grid:
         path: for errors.
 
     Raises:
-        InputError: a single slice; slices that are missing, repeated, uneven, shifted, or of different
-            size, spacing or orientation.
+        InputError: a single slice; slices that are missing (some, or evenly all but every n-th), repeated,
+            uneven, shifted, or of different size, spacing or orientation.
     """
     orientation = _same(headers, "ImageOrientationPatient", 6, path, 1e-3)
     spacing = _same(headers, "PixelSpacing", 2, path, 1e-3)
@@ -82,7 +82,7 @@ def grid_of(headers: Sequence[Dataset], path: Path) -> Grid:
             f"slice positions jitter: gaps from {gaps.min():.3f} to {gaps.max():.3f} mm, taken as even "
             f"{np.linalg.norm(column):.3f} mm (no slice moves by more than {off.max():.3f} mm)",
         )
-    warnings += _count_warnings(headers[0], len(order), float(step))
+    warnings += _count_warnings(headers[0], len(order), step, path)
     affine = np.eye(4)
     affine[:3, 0] = along_row * spacing[1]
     affine[:3, 1] = along_column * spacing[0]
@@ -152,17 +152,29 @@ def _check_gaps(places: NDArray[np.float64], instances: list[str], path: Path) -
     return step
 
 
-def _count_warnings(header: Dataset, count: int, step: float) -> tuple[str, ...]:
-    """Hints in the header that slices are missing where no gap shows it."""
+def _count_warnings(header: Dataset, count: int, step: float, path: Path) -> tuple[str, ...]:
+    """What the header tells of missing slices where no gap shows it: an error where all of it agrees."""
     warnings: tuple[str, ...] = ()
-    stated = header.get("NumberOfSlices")
+    stated, thickness = header.get("NumberOfSlices"), _length(header, "SliceThickness")
     if isinstance(stated, int) and stated > count:
+        each = round(step / thickness) if thickness else 1
+        if each > 1 and abs(step - each * thickness) < UNEVEN * thickness and stated > each * (count - 1):
+            raise InputError(
+                f"only one slice of every {each} is here: {count} of {stated}, {step:.3f} mm apart and "
+                f"{thickness:.3f} mm thick",
+                path,
+            )
         warnings += (f"the header speaks of {stated} slices, {count} are here",)
-    between = header.get("SpacingBetweenSlices")
-    try:
-        between = None if between in (None, "") else abs(float(between))
-    except (TypeError, ValueError):
-        between = None
+    between = _length(header, "SpacingBetweenSlices")
     if between and abs(between - step) > UNEVEN * step:
         warnings += (f"slices lie {step:.3f} mm apart, the header says {between:.3f} mm; took the positions",)
     return warnings
+
+
+def _length(header: Dataset, keyword: str) -> float:
+    """A length of the header, mm; 0 where it is missing or malformed."""
+    try:
+        value = abs(float(header.get(keyword) or 0))
+    except (TypeError, ValueError):
+        return 0
+    return value if np.isfinite(value) else 0
