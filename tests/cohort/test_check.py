@@ -66,6 +66,12 @@ def other_body(cohort: Path) -> None:
     write_image(volume_of(4000 * scan), path_of(cohort, 4))
 
 
+def lesions(cohort: Path, affine: np.ndarray, shape: tuple[int, ...] = (24, 24, 16)) -> None:
+    labels = np.zeros(shape, np.int16)
+    labels[3:6, 3:6, 3:6] = 256
+    nibabel.save(nibabel.Nifti1Image(labels, affine), truth_path(cohort / "sub-002", "sub-002", "lesions"))
+
+
 BROKEN = {
     "swapped doses": (lambda c: swap(c, 4, 50), r"sub-002: wrong order of doses"),
     "full and lowest swapped": (lambda c: swap(c, 1, 100), r"sub-002: wrong order of doses"),
@@ -88,6 +94,24 @@ BROKEN = {
             volume_of(smooth_body((24, 24, 18))), truth_path(c / "sub-002", "sub-002", "noisefree")
         ),
         r"noisefree.*another grid",
+    ),
+    "truth in another unit": (
+        lambda c: write_image(
+            type(volume_of(smooth_body()))(smooth_body(), volume_of(smooth_body()).affine, "SUV"),
+            truth_path(c / "sub-002", "sub-002", "noisefree"),
+        ),
+        r"noisefree.*is in SUV, the full dose in Bq/mL",
+    ),
+    "truth of another activity": (
+        lambda c: write_image(
+            volume_of(8000 * smooth_body(seed=1)), truth_path(c / "sub-002", "sub-002", "noisefree")
+        ),
+        r"the noise-free image: its activity inside the body is",
+    ),
+    "lesions of another shape": (lambda c: lesions(c, np.eye(4), (24, 24, 18)), r"lesions.*24 x 24 x 18"),
+    "lesions the other way round": (
+        lambda c: lesions(c, np.diag([-4.0, 4, 4, 1])),
+        r"lesions.*another grid.*mm apart",
     ),
     "too hot": (
         lambda c: write_image(

@@ -116,6 +116,21 @@ def test_subjects_may_lack_a_dose():
         assert stage_doses(found)[str(dose)] == pytest.approx(float(dose), rel=0.04)
 
 
+@pytest.mark.parametrize("lacked", [Fraction(1, 4), Fraction(1, 10), Fraction(1, 50)])
+def test_a_dose_that_only_the_quiet_have_stands_where_it_would(lacked):
+    whole, some = measured(count=6), measured(count=6)
+    for subject in some[2:]:
+        del subject.real[lacked]
+    full, part = calibrate(whole), calibrate(some)
+    assert part.full_level == pytest.approx(full.full_level, rel=0.02)
+    for label, anchor in full.anchors.items():
+        assert part.anchors[label].dose == pytest.approx(anchor.dose, rel=0.05)
+        assert part.anchors[label].degradation == pytest.approx(anchor.degradation, rel=0.04)
+    # A resample without the two who have the dose says nothing of its time.
+    there = part.anchors[str(lacked)]
+    assert full.anchors[str(lacked)].t_low - 40 < there.t_low <= there.t <= there.t_high
+
+
 @pytest.mark.parametrize("doses", [(FULL,), (Fraction(1, 2), Fraction(1, 4)), ()])
 def test_a_subject_needs_the_full_dose_and_a_lower_one(doses):
     scans = nested_scans(smooth_body(), doses=doses)

@@ -173,6 +173,28 @@ def test_a_finished_run_does_nothing(straight, store, tmp_path):
     assert {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in run.rglob("*") if p.is_file()} == before
 
 
+def test_a_finished_run_is_not_that_of_other_cohorts_or_another_calibration(straight, store, tmp_path):
+    fewer = shutil.copytree(store, tmp_path / "tiny")
+    shutil.rmtree(fewer / "sub-001")
+    with pytest.raises(InputError, match="was started with cohorts = "):
+        go(fewer, straight)
+    with pytest.raises(InputError, match="nowhere"):
+        go(tmp_path / "nowhere", straight)
+    with pytest.raises(InputError, match="was started with calibration = "):
+        train([store], straight, CONFIG, Resources(device="cpu"), calibration=nominal_calibration())
+
+
+def test_a_person_in_two_cohorts_is_refused(store, tmp_path):
+    """Held out of the first, trained on in the second."""
+    other = shutil.copytree(store, tmp_path / "other")
+    for subject in ("sub-001", "sub-002"):
+        shutil.rmtree(other / subject)
+    (other / "sub-003").rename(other / "sub-001")
+    shutil.copytree(store / "sub-002", other / "sub-009")
+    with pytest.raises(InputError, match="is the same file as tiny/sub-003"):
+        train([store, other], tmp_path / "run", CONFIG, Resources(device="cpu"), say=lambda line: None)
+
+
 @pytest.mark.parametrize(
     ("key", "value"), [("seed", 4), ("steps", 7), ("learning_rate", 1e-4), ("batch", 2), ("ema", 0.9)]
 )

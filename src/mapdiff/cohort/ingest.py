@@ -284,7 +284,7 @@ def _write_subject(paths: dict[Fraction, Path], entry: Entry, aside: Path) -> di
         if full is None or body is None:
             faults += [f"dose {label}: {fault}" for fault in found]
             continue
-        wrong_grid = grid_fault(volume, full)
+        wrong_grid = grid_fault(volume.shape, volume.affine, full)
         found += [wrong_grid] if wrong_grid else []
         faults += [f"dose {label}: {fault}" for fault in found]
         for note in scan_notes(volume):

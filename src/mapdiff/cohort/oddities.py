@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
+from nibabel.affines import voxel_sizes
 from numpy.typing import NDArray
 
 from mapdiff.body import body_mask
@@ -110,14 +111,14 @@ def _steps(box: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.floa
     return np.asarray((box[1:] - box[:-1])[both]) if both.any() else np.zeros(1, np.float32)
 
 
-def grid_fault(volume: Volume, full: Volume) -> str | None:
-    """Why a scan lies on another grid than the full dose, or None."""
-    if volume.shape != full.shape:
-        sizes = [" x ".join(map(str, v.shape)) for v in (volume, full)]
+def grid_fault(shape: Sequence[int], affine: NDArray[np.float64], full: Volume) -> str | None:
+    """Why voxels of this shape and affine lie on another grid than the full dose, or None."""
+    if tuple(shape) != full.shape:
+        sizes = [" x ".join(map(str, size)) for size in (shape, full.shape)]
         return f"another grid than the full dose: {sizes[0]} voxels, not {sizes[1]}"
-    far = np.array([0, 0, 0, 1]), np.array([*volume.shape, 1])
-    off = max(float(np.abs((volume.affine - full.affine) @ corner).max()) for corner in far)
-    if off > SAME_PLACE_MM or not np.allclose(volume.spacing, full.spacing, rtol=1e-3):
+    far = np.array([0, 0, 0, 1]), np.array([*shape, 1])
+    off = max(float(np.abs((affine - full.affine) @ corner).max()) for corner in far)
+    if off > SAME_PLACE_MM or not np.allclose(voxel_sizes(affine), full.spacing, rtol=1e-3):
         return f"another grid than the full dose: voxels lie up to {off:.2f} mm apart"
     return None
 
@@ -148,15 +149,17 @@ def order_faults(measures: Mapping[Fraction, Measure]) -> list[str]:
         if measures[lower[0]].residual == 0:
             faults.append(f"dose {dose_label(lower[0])} is a copy of the full dose")
     for dose in lower:
-        likeness, gain = measures[dose].likeness, measures[dose].gain
-        if likeness < LEAST_LIKENESS:
-            faults.append(
-                f"dose {dose_label(dose)} shows another body than the full dose (correlation {likeness:.2f})"
-            )
-        if not 1 / MOST_GAIN <= gain <= MOST_GAIN:
-            faults.append(
-                f"dose {dose_label(dose)}: its activity inside the body is {gain:.3g} times the full dose's"
-            )
+        faults += body_faults(f"dose {dose_label(dose)}", measures[dose])
+    return faults
+
+
+def body_faults(name: str, measure: Measure) -> list[str]:
+    """Where an image shows another body, or another activity, than the full dose."""
+    faults = []
+    if measure.likeness < LEAST_LIKENESS:
+        faults.append(f"{name} shows another body than the full dose (correlation {measure.likeness:.2f})")
+    if not 1 / MOST_GAIN <= measure.gain <= MOST_GAIN:
+        faults.append(f"{name}: its activity inside the body is {measure.gain:.3g} times the full dose's")
     return faults
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mapdiff.body import body_mask, body_scale
 from mapdiff.cohort.layout import SUBJECT_FILE, dose_path, doses_of, truth_path
-from mapdiff.cohort.oddities import Body, Measure, grid_fault, order_faults
+from mapdiff.cohort.oddities import Body, Measure, body_faults, grid_fault, order_faults
 from mapdiff.dose import FULL, parse_dose
 from mapdiff.errors import InputError
 from mapdiff.formats import read
@@ -121,9 +121,7 @@ def examine(folder: Path) -> tuple[SubjectScans | None, Findings]:
     measures: dict[Fraction, Measure] = {}
     for n, (dose, path) in enumerate(paths.items()):
         try:
-            volume = full if dose == FULL else _on_grid(path, full)
-            if volume.unit != full.unit:
-                raise InputError(f"is in {volume.unit}, the full dose in {full.unit}", path)
+            volume = full if dose == FULL else _beside(path, full)
             measures[dose] = measuring.measure(volume.array)
             kept[n] = _half(volume.array[box], scale, path, found)
         except InputError as error:
@@ -136,9 +134,12 @@ def examine(folder: Path) -> tuple[SubjectScans | None, Findings]:
     target, lesion_voxels = kept[0], np.zeros((0, 3), np.int64)
     try:
         if truth.exists():
-            target = _half(_on_grid(truth, full).array[box], scale, truth, found)
+            noise_free = _beside(truth, full).array
+            target = _half(noise_free[box], scale, truth, found)
+            others = body_faults("the noise-free image", measuring.measure(noise_free))
+            found.faults += [InputError(fault, folder) for fault in others]
         if lesions.exists():
-            lesion_voxels = np.argwhere(_labels(lesions, full)[box] > 0)
+            lesion_voxels = np.argwhere(_marked(lesions, full)[box])
     except InputError as error:
         found.faults.append(error)
     if found.faults:
@@ -193,12 +194,19 @@ def _read(path: Path) -> Volume:
         raise InputError(f"cannot be read: {error.strerror or error}", path) from None
 
 
-def _on_grid(path: Path, full: Volume) -> Volume:
+def _beside(path: Path, full: Volume) -> Volume:
+    """Another image of the subject, which must lie on the full dose's grid and be in its unit."""
     volume = _read(path)
-    fault = grid_fault(volume, full)
+    _check_grid(volume.shape, volume.affine, full, path)
+    if volume.unit != full.unit:
+        raise InputError(f"is in {volume.unit}, the full dose in {full.unit}", path)
+    return volume
+
+
+def _check_grid(shape: Sequence[int], affine: NDArray[np.float64], full: Volume, path: Path) -> None:
+    fault = grid_fault(shape, affine, full)
     if fault:
         raise InputError(f"lies on {fault}", path)
-    return volume
 
 
 def _half(array: Array, scale: np.float32, path: Path, found: Findings) -> NDArray[np.float16]:
@@ -211,14 +219,15 @@ def _half(array: Array, scale: np.float32, path: Path, found: Findings) -> NDArr
     return np.asarray(values.astype(np.float16))
 
 
-def _labels(path: Path, full: Volume) -> NDArray[np.uint8]:
+def _marked(path: Path, full: Volume) -> NDArray[np.bool_]:
+    """Where a mask or a map of labels is above zero."""
     try:
-        labels = np.asarray(nibabel.nifti1.Nifti1Image.from_filename(path).dataobj).astype(np.uint8)
+        image = nibabel.nifti1.Nifti1Image.from_filename(path)
+        marked = np.asarray(image.dataobj) > 0
     except (nibabel.filebasedimages.ImageFileError, OSError, EOFError, ValueError):
         raise InputError("cannot be read as NIfTI labels", path) from None
-    if labels.shape != full.shape:
-        raise InputError(f"has {labels.shape} voxels, the full dose {full.shape}", path)
-    return labels
+    _check_grid(marked.shape, np.asarray(image.affine, np.float64), full, path)
+    return marked
 
 
 def _box(mask: NDArray[np.bool_], margin: Sequence[int]) -> tuple[slice, slice, slice]:

@@ -205,7 +205,8 @@ def calibrate(
     """Match real and simulated degradation over a cohort.
 
     Args:
-        subjects: their measured degradations; they need not all have every dose.
+        subjects: their measured degradations; they need not all have every dose. A dose that some lack is
+            placed by those that have it, and its degradation is what the whole cohort would show there.
         measure: the measure they were taken in.
         resamples: bootstrap samples over subjects, for the interval of each t.
         seed: of the bootstrap.
@@ -223,19 +224,23 @@ def calibrate(
     real = np.array([[subject.real.get(dose, np.nan) for dose in doses] for subject in subjects])
 
     def times(index: NDArray[np.int64]) -> list[float]:
-        curve = curves[index].mean(axis=0)
-        chosen = real[index]
-        present = np.isfinite(chosen)
-        means = np.where(present, chosen, 0).sum(axis=0) / np.maximum(present.sum(axis=0), 1)
-        return [_crossing(grid, curve, value) for value in means]
+        present = np.isfinite(real[index])
+        sums, counts = np.where(present, real[index], 0).sum(axis=0), present.sum(axis=0)
+        # A dose's curve is of the subjects that have it, as its degradation is: others may be noisier.
+        return [
+            _crossing(grid, curves[index[has]].mean(axis=0), total / count) if count else np.nan
+            for has, total, count in zip(present.T, sums, counts, strict=True)
+        ]
 
     central = times(np.arange(len(subjects)))
     if any(later <= earlier for earlier, later in pairwise(central)):
         found = ", ".join(f"t({dose_label(d)}) = {t:.0f}" for d, t in zip(doses, central, strict=True))
         raise InputError(f"the anchors are out of order ({found}): are the doses of the cohort swapped?")
     samples = np.array([times(rng.integers(0, len(subjects), len(subjects))) for _ in range(resamples)])
-    low, high = np.percentile(samples, [2.5, 97.5], axis=0)
-    means = np.nanmean(real, axis=0)
+    low, high = np.nanpercentile(samples, [2.5, 97.5], axis=0)
+    # Of the whole cohort: where some lack the dose, what their curves say at its time.
+    whole = np.exp(np.interp(central, grid, np.log(curves.mean(axis=0))))
+    means = np.where(np.isfinite(real).all(axis=0), real.mean(axis=0), whole)
     anchors = {
         dose_label(dose): Anchor(t, float(means[n]), float(low[n]), float(high[n]))
         for n, (dose, t) in enumerate(zip(doses, central, strict=True))

@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -121,9 +122,11 @@ def open_stores(
     train: list[StoredSubject] = []
     validation: list[StoredSubject] = []
     lines = []
-    for cohort, store in zip(cohorts, stores, strict=True):
-        subjects = store_subjects(store)
-        _check(cohort, check_store(subjects))
+    opened = [store_subjects(store) for store in stores]
+    # All cohorts at once: a person held out of one must not be trained on in another.
+    checks = iter(check_store([subject for subjects in opened for subject in subjects]))
+    for cohort, subjects in zip(cohorts, opened, strict=True):
+        _check(cohort, list(islice(checks, len(subjects))))
         train += subjects[:-held_out]
         validation += subjects[-held_out:]
         lines.append(f"{cohort.resolve().name} ({len(subjects)} subjects, {_fingerprint(subjects)})")

@@ -29,7 +29,7 @@ def claimed(run: Path) -> Iterator[None]:
     """
     try:
         run.mkdir(parents=True, exist_ok=True)
-        lock = (run / LOCK_FILE).open("w")
+        lock = (run / LOCK_FILE).open("a")
     except OSError as error:
         raise InputError(f"cannot be written: {error.strerror or error}", run) from None
     with lock:

@@ -79,9 +79,6 @@ def train(
     header = read_header(run / STATE_FILE) if (run / STATE_FILE).exists() and not restart else None
     if header is not None:
         check_same(header["facts"], facts, run)
-        if header["step"] >= config.steps:
-            tell(f"the run is finished: {config.steps} steps")
-            return run / MODEL_FILE
 
     check_sizes(cohorts, config.validation)
     with ExitStack() as claim:
@@ -96,6 +93,9 @@ def train(
         facts["calibration"] = hashlib.sha256(data.calibration.to_json().encode()).hexdigest()[:12]
         if header is not None:
             check_same(header["facts"], facts, run)
+            if header["step"] >= config.steps:
+                tell(f"the run is finished: {config.steps} steps")
+                return run / MODEL_FILE
         with stopper.training():
             return _run(fabric, run, config, resources, data, init, facts, restart, share, stopper, tell)
 
