@@ -9,6 +9,7 @@ from mapdiff.cohort.patches import Batch
 from mapdiff.diffusion import dose_path
 from mapdiff.dose import DOSES
 from mapdiff.evaluation.metrics import nmae
+from mapdiff.methods.base import SubjectNoise
 from mapdiff.methods.inputs import INPUTS, scaled_dose
 from synthetic import FULL_LEVEL, nested_scans, smooth_body
 
@@ -74,13 +75,36 @@ def test_a_noise_free_image_is_the_target_itself(scanned):
     assert float(scaled_dose(torch.tensor([0.25]), known, torch.tensor([1.7]))) == 0.25
 
 
-def test_the_range_of_levels_is_that_of_the_inputs(scanned):
-    """Scaled about the full dose, no input comes below the full dose's own noise."""
-    low, high = INPUTS.level_range([FULL_LEVEL], [False])
+@pytest.mark.parametrize(("first", "last"), [(1, 6), (2, 4), (1, 3)])
+def test_the_range_of_levels_is_that_of_the_inputs(scanned, first, last):
+    """Of the doses that the subject has, the highest one's to the lowest one's.
+
+    Scaled about the full dose, no input comes below the full dose's own noise.
+    """
+    there = torch.tensor([n == 0 or first <= n <= last for n in range(len(DOSES))])[None]
+    batch = dataclasses.replace(scanned, present=there)
+    wide = dataclasses.replace(INPUTS, spread=9.0)
+    subject = SubjectNoise(FULL_LEVEL, False, float(DOSES[first]), float(DOSES[last]))
+    low, high = wide.level_range([subject])
     drawn = [
-        float(INPUTS.of(scanned, {"level": torch.tensor([wanted]), "scale": torch.tensor([scale])}).level)
+        float(wide.of(batch, {"level": torch.tensor([wanted]), "scale": torch.tensor([scale])}).level)
         for wanted in (1e-3, 10.0)
-        for scale in INPUTS.noise_scale
+        for scale in wide.noise_scale
     ]
-    assert low == pytest.approx(min(drawn)) and high <= max(drawn) * 1.001
-    assert INPUTS.level_range([FULL_LEVEL], [True])[0] < low
+    assert (low, high) == pytest.approx((min(drawn), max(drawn)))
+    assert wide.level_range([dataclasses.replace(subject, noise_free=True)])[0] < low
+
+
+def test_an_anchor_is_the_scan_of_its_own_dose_or_none(scanned):
+    """A cohort with other doses has no anchor there: the nearest scan is not one."""
+    fewer = dataclasses.replace(
+        scanned,
+        scans=scanned.scans[:, [0, 1, 4]],
+        doses=scanned.doses[[0, 1, 4]],
+        present=scanned.present[:, :3],
+    )
+    y_d, present = fewer.at(0.5)
+    assert bool(present.all()) and torch.equal(y_d[0, 0], scanned.scans[0, 1])
+    for absent in (0.25, 0.1):
+        assert not bool(fewer.at(absent)[1].any())
+    assert not bool(dataclasses.replace(fewer, present=fewer.present & False).at(0.5)[1].any())

@@ -28,6 +28,8 @@ QUIET = 0.02
 CACHED_SUBJECTS = 128
 #: Batches that each worker makes ahead.
 AHEAD = 2
+#: Doses that differ by less than this part of them are the same.
+SAME_DOSE = 0.01
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,12 @@ class Batch:
     def __len__(self) -> int:
         """Patches."""
         return len(self.target)
+
+    def at(self, dose: float) -> tuple[Tensor, Tensor]:
+        """The scans of a dose, (B, 1, P, P, P), and which patches have it, (B,) bool; none where none has."""
+        off = (self.doses / dose - 1).abs()
+        index = int(off.argmin())
+        return self.scans[:, index][:, None], self.present[:, index] & (off[index] < SAME_DOSE)
 
     def part(self, which: slice) -> Batch:
         """Some of the patches."""

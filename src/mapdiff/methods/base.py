@@ -64,6 +64,23 @@ class Step:
     fresh: bool
 
 
+@dataclass(frozen=True)
+class SubjectNoise:
+    """What a subject brings to the noise levels of a training.
+
+    Attributes:
+        level: its noise at full dose against the noise-free image (NMAE inside the body).
+        noise_free: whether it has its noise-free image.
+        highest: of its doses below the full one, the highest, as a fraction.
+        lowest: the lowest.
+    """
+
+    level: float
+    noise_free: bool
+    highest: float
+    lowest: float
+
+
 class Method(Protocol):
     """One method under the common protocol.
 
@@ -102,11 +119,8 @@ class Method(Protocol):
         """The training loss ("loss") of a turn and its named parts, scalars, means over the patches."""
         ...
 
-    def level_range(self, levels: Sequence[float], noise_free: Sequence[bool]) -> tuple[float, float]:
-        """Noise levels of the input that training covers, from those of the subjects at full dose.
-
-        `noise_free` tells which of them have their noise-free image.
-        """
+    def level_range(self, subjects: Sequence[SubjectNoise]) -> tuple[float, float]:
+        """Noise levels of the input that training on these subjects covers."""
         ...
 
     def predictor(self, net: nn.Module, level: float, spacing_mm: Sequence[float]) -> Predict:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from mapdiff.cohort.patches import Batch
 from mapdiff.diffusion import dose_path
-from mapdiff.methods.base import Draws
+from mapdiff.methods.base import Draws, SubjectNoise
 
 #: Spreads a figure of each patch over its voxels.
 COLUMN = (slice(None), None, None, None, None)
@@ -82,25 +82,21 @@ class Inputs:
         target = torch.where(batch.noise_free[COLUMN], batch.target, complement)
         return Input(u, target, levels[patches, index], dose)
 
-    def level_range(self, levels: Sequence[float], noise_free: Sequence[bool]) -> tuple[float, float]:
-        """The levels trained on: two standard deviations about the median, as far as the subjects reach.
-
-        Args:
-            levels: of each subject, at full dose; 1/2 and 1/100 are taken for its highest and lowest input.
-            noise_free: whether each has its noise-free image.
-        """
+    def level_range(self, subjects: Sequence[SubjectNoise]) -> tuple[float, float]:
+        """The levels trained on: two standard deviations about the median, as far as the subjects reach."""
         low, high = self.noise_scale
         reach = math.exp(2 * self.spread)
-        lowest = (
-            low * 2**0.5,
-            (1 + low**2) ** 0.5,
-        )  # with a noise-free image, and without: see `scaled_dose`
-        highest = (high * 10, (1 + 99 * high**2) ** 0.5)
-        each = list(zip(levels, noise_free, strict=True))
         return (
-            max(self.level / reach, min(level * lowest[not free] for level, free in each)),
-            min(self.level * reach, max(level * highest[not free] for level, free in each)),
+            max(self.level / reach, min(_scaled_level(s, s.highest, low) for s in subjects)),
+            min(self.level * reach, max(_scaled_level(s, s.lowest, high) for s in subjects)),
         )
+
+
+def _scaled_level(subject: SubjectNoise, dose: float, scale: float) -> float:
+    """The noise level of a subject's dose once its noise is scaled; see `scaled_dose`."""
+    if subject.noise_free:
+        return subject.level * scale / math.sqrt(dose)
+    return subject.level * math.sqrt(1 + scale**2 * (1 / dose - 1))
 
 
 def scaled_dose(dose: Tensor, batch: Batch, scale: Tensor) -> Tensor:

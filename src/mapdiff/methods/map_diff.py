@@ -151,11 +151,10 @@ class MapDiff(SingleDenoiser):
         for label in labels:
             # The anchor the state stands at, or the next above it; one already passed teaches nothing.
             dose = scaled_dose(torch.full_like(d_s, nominal(label)), batch, scale)
-            index = int((batch.doses - nominal(label)).abs().argmin())
-            reached = (dose >= d_s) & batch.present[:, index]
+            y_d, present = batch.at(nominal(label))
+            reached = (dose >= d_s) & present
             if not bool(reached.any()):
                 continue
-            y_d = batch.scans[:, index][:, None]
             y_d = x + scale[COLUMN] * (y_d - x)
             stage = dose_path.step(state, z_hat, (d_s / dose).clamp(max=1)[COLUMN])
             anchor = anchor + (share * weights[label] * reached * weighted_square(stage, y_d, weight)).mean()

@@ -143,12 +143,12 @@ class MapDiffPaper(GaussianPath):
         weights = timestep_weights(t.to(x), self._anchor_times(calibration, schedule, start.level))
         anchor = torch.zeros((), device=x.device)
         for label, kernel in weights.items():
-            index = int((batch.doses - nominal(label)).abs().argmin())
+            y_d, present = batch.at(nominal(label))
             d = scaled_dose(torch.full_like(start.dose, nominal(label)), batch, scale)
-            reached = (d > 1.1 * start.dose) & batch.present[:, index]
+            reached = (d > 1.1 * start.dose) & present
             if not bool(reached.any()):
                 continue
-            y_d = x + scale[COLUMN] * (batch.scans[:, index][:, None] - x)
+            y_d = x + scale[COLUMN] * (y_d - x)
             stage = dose_path.step(start.u, z_hat, (start.dose / d).clamp(max=1)[COLUMN])
             w = kernel if self.timestep_weighted else torch.full_like(kernel, 1 / len(weights))
             anchor = anchor + (share * w * reached * weighted_square(stage, y_d, weight)).mean()

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from torch import nn
 
+from mapdiff.methods.base import SubjectNoise
 from mapdiff.methods.inputs import INPUTS, Inputs
 from mapdiff.networks.denoiser import DenoiserConfig, DenoiserNet
 
@@ -32,6 +33,6 @@ class SingleDenoiser:
         """One turn trains all weights."""
         return {"denoiser": list(net.parameters())}
 
-    def level_range(self, levels: Sequence[float], noise_free: Sequence[bool]) -> tuple[float, float]:
-        """Of the inputs that are drawn from subjects with these levels at full dose, see `Inputs`."""
-        return self.inputs.level_range(levels, noise_free)
+    def level_range(self, subjects: Sequence[SubjectNoise]) -> tuple[float, float]:
+        """Of the inputs that are drawn from these subjects, see `Inputs`."""
+        return self.inputs.level_range(subjects)

@@ -16,8 +16,9 @@ from mapdiff.cohort.pack import PackEntry, pack
 from mapdiff.cohort.store import StoredSubject, is_store, store_subjects
 from mapdiff.cohort.subject import load_subject
 from mapdiff.diffusion.calibration import Calibration, SubjectDegradation, calibrate, measure_subject
-from mapdiff.dose import parse_dose
+from mapdiff.dose import FULL, parse_dose
 from mapdiff.errors import InputError
+from mapdiff.methods.base import SubjectNoise
 
 #: Below a run's folder: the stores of those cohorts that were given as folders.
 STORES = "stores"
@@ -45,6 +46,14 @@ class TrainingData:
     validation_levels: list[float]
     calibration: Calibration
     cohorts: list[str]
+
+    def train_noise(self) -> list[SubjectNoise]:
+        """What each subject to train on brings to the noise levels."""
+        found = []
+        for subject, level in zip(self.train, self.train_levels, strict=True):
+            lower = [float(dose) for dose in map(parse_dose, subject.facts.doses) if dose < FULL]
+            found.append(SubjectNoise(level, subject.facts.has_truth, max(lower), min(lower)))
+        return found
 
 
 def degradation_of(subject: StoredSubject, measure: str = "nmae") -> SubjectDegradation:

@@ -56,9 +56,7 @@ class Keeper:
             self._config.method,
             averaged,
             self._data.calibration,
-            self._method.level_range(
-                self._data.train_levels, [subject.facts.has_truth for subject in self._data.train]
-            ),
+            self._method.level_range(self._data.train_noise()),
             self._model_facts(),
         )
         save_model(model, run / MODEL_FILE)
