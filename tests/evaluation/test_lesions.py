@@ -238,6 +238,30 @@ def test_seg_with_gaps_overlap_and_fractions(tmp_path):
     assert (read_lesions(path, grid).full("A") == (part == 90)).all()
 
 
+@pytest.mark.parametrize("thickness", [1.0, 2.5, 3.0, 5.0])
+def test_a_segs_slices_lie_as_far_apart_as_its_frames_not_as_they_are_thick(tmp_path, thickness):
+    grid = scan()
+    thick, thin = np.zeros((2, *grid.shape), bool)
+    thick[4:8, 3:9, 3:6], thin[2:6, 3:9, 9] = True, True
+    path = write_seg(tmp_path / "s.dcm", {"A": thick, "B": thin}, grid.affine)
+    dataset = pydicom.dcmread(path)
+    measures = dataset.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    del measures.SpacingBetweenSlices
+    measures.SliceThickness = thickness
+    dataset.save_as(path)
+    found = read_lesions(path, grid)
+    assert (found.full("A") == thick).all() and (found.full("B") == thin).all()
+    # Two slices far apart, the empty ones between them left out: nothing but the thickness is told.
+    thin[2:6, 3:9, 1] = True
+    path = write_seg(tmp_path / "far.dcm", {"B": thin}, grid.affine)
+    dataset = pydicom.dcmread(path)
+    measures = dataset.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    del measures.SpacingBetweenSlices
+    measures.SliceThickness = grid.spacing[2]
+    dataset.save_as(path)
+    assert (read_lesions(path, grid).full("B") == thin).all()
+
+
 def test_seg_on_another_grid_is_resampled_and_says_so(tmp_path):
     coarse = np.diag([-4.0, -4.0, 6.0, 1.0])
     coarse[:3, 3] = -1, -1, 1.5

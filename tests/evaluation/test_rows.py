@@ -54,10 +54,12 @@ def test_what_a_benchmark_writes_is_enough():
         "method": "ddpm",
         "input_dose": "1/20",
         "metric": "psnr",
-        "values": [40, 42.0],
+        "values": [40, 42.0, 41, 40, 42, 41],
     }
     (row,) = rows_from_json([raw])
-    assert row.mean == 41 and row.n == 2 and row.ci_low >= 40 and row.unit == "dB"
+    assert row.mean == 41 and row.n == 6 and 40 <= row.ci_low < 41 and row.unit == "dB"
+    (few,) = rows_from_json([{**raw, "values": [40, 42.0]}])
+    assert few.mean == 41 and few.n == 2 and math.isnan(few.ci_low)
     assert (row.stage, row.reference, row.region) == ("full", "full", "volume")
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mapdiff.errors import InputError
-from mapdiff.evaluation.statistics import mean_interval, paired_difference
+from mapdiff.evaluation.statistics import LEAST_SUBJECTS, mean_interval, paired_difference
 
 
 @pytest.mark.parametrize("method", ["BCa", "percentile"])
@@ -21,12 +21,12 @@ def test_interval_covers_the_mean_about_as_often_as_it_says(method, monkeypatch)
 
 
 def test_seeded_and_ordered():
-    values = [31.2, 35.9, 40.1, 33.3, 36.0]
+    values = [31.2, 35.9, 40.1, 33.3, 36.0, 37.1]
     a, b = mean_interval(values, seed=4), mean_interval(values, seed=4)
     assert a == b
     assert a.low < a.mean < a.high
     assert a.mean == pytest.approx(np.mean(values))
-    assert a.n == 5
+    assert a.n == 6
     assert mean_interval(values, seed=5) != a
     assert mean_interval(values, confidence=0.5).low > a.low
 
@@ -46,14 +46,14 @@ def test_pairing_sees_what_the_spread_over_subjects_hides():
 
 
 def test_few_or_equal_subjects():
-    one = mean_interval([4.0])
-    assert one.mean == 4
-    assert math.isnan(one.low)
-    assert not one.clear_of_zero()
-    same = mean_interval([2.0, 2.0, 2.0])
+    for n in range(1, LEAST_SUBJECTS):
+        few = mean_interval([4.0, 5.0, 6.0, 4.0, 5.0][:n])
+        assert few.n == n and 4 <= few.mean <= 5 and math.isnan(few.low) and math.isnan(few.high)
+        assert not few.clear_of_zero()
+    same = mean_interval([2.0] * LEAST_SUBJECTS)
     assert (same.low, same.high) == (2, 2)
-    two = mean_interval([1.0, 2.0])
-    assert 1 <= two.low < 1.5 < two.high <= 2
+    enough = mean_interval([1.0, 2.0] * 3)
+    assert 1 <= enough.low < 1.5 < enough.high <= 2
 
 
 def test_what_has_no_mean_is_refused():

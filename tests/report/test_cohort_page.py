@@ -62,7 +62,8 @@ def test_rows_are_the_figures_of_the_files(made, smoothed_cohort, tiny_cohort):
 def test_what_lies_beside_the_page(made):
     folder = made.page.parent
     assert sorted(p.name for p in folder.iterdir()) == ["cohort.html", "figures", "rows.json", "subjects"]
-    assert rows_from_json(json.loads((folder / "rows.json").read_text())) == made.rows
+    again = rows_from_json(json.loads((folder / "rows.json").read_text()))
+    assert [row.as_dict() for row in again] == [row.as_dict() for row in made.rows]
     page = made.page.read_text()
     links = re.findall(r'href="((?!data:)[^"]+)"', page)
     assert len([link for link in links if link.startswith("subjects/")]) == 6
@@ -123,6 +124,34 @@ def test_one_that_fails_does_not_stop_the_others(smoothed_cohort, tiny_cohort, t
     page = (out / "cohort.html").read_text()
     assert "stranger.nii.gz" in page and "sub-002_rec-drf20_pet.nii.gz" in page
     assert not (out / "subjects").exists()
+
+
+def test_two_results_of_one_scan_are_not_mixed(smoothed_cohort, tiny_cohort, tmp_path, capsys, monkeypatch):
+    """Two checkpoints' folders in one: the second's figures would take the first's place."""
+    both = tmp_path / "both"
+    name = "sub-001_rec-drf20_pet.nii.gz"
+    for folder in ("a", "b"):
+        (both / folder).mkdir(parents=True)
+        shutil.copy(smoothed_cohort / "smoothed" / name, both / folder / name)
+    other = mapdiff.read(both / "b" / name)
+    (both / "b" / name).unlink()
+    mapdiff.write(other.with_array(2 * other.array), both / "b" / name)
+    figures = tmp_path / "figures.json"
+    call = ["mapdiff", "evaluate", both, tiny_cohort, "-o", tmp_path / "out", "--json", figures, "--no-pages"]
+    monkeypatch.setattr(sys, "argv", [str(word) for word in call])
+    with pytest.raises(SystemExit) as stop:
+        run()
+    assert stop.value.code == 3 and "1 of 2 scans failed" in capsys.readouterr().err
+    content = json.loads(figures.read_text())
+    assert "of the same subject, method and dose as a/sub-001" in content["failed"][0]["cause"]
+    (nmae,) = [
+        row
+        for row in content["rows"]
+        if (row["metric"], row["protocol"], row["region"], row["stage"])
+        == ("nmae", "mapdiff", "volume", "full")
+        and row["method"] == "prediction"
+    ]
+    assert nmae["n"] == 1 and nmae["mean"] < 0.5
 
 
 @pytest.mark.parametrize(

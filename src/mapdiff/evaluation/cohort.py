@@ -32,6 +32,8 @@ from mapdiff.volume import Array, Volume
 MEASURED_ORGANS = ("liver", "heart", "lungs", "spleen", "kidneys", "muscle", "marrow", "brain", "blood")
 LEAST_ORGAN_ML = 20.0
 INPUT = "input"
+#: Said of a subject that a folder of masks has nothing for.
+NO_MASK = "no mask of lesions has this subject's name"
 
 
 @dataclass(frozen=True)
@@ -154,20 +156,36 @@ def evaluate_pairs(
         count[one.prediction.subject] = count.get(one.prediction.subject, 0) + 1
     done: list[SubjectResult] = []
     failed: list[tuple[Path, str]] = []
+    taken: dict[tuple[str, ...], str] = {}
+
+    def fail(pair: Pair, cause: str) -> None:
+        failed.append((pair.prediction.path, cause))
+        say(f"failed: {pair.prediction.path}: {cause}")
+
     for number, one in enumerate(pairs, 1):
         say(f"{one.prediction.place} ({number} of {len(pairs)})")
         try:
             found = evaluate_pair(one, cohort=cohort, inputs=inputs, lesions=lesions)
         except MapdiffError as error:
-            cause = error.cause if isinstance(error, InputError) else str(error)
-            failed.append((one.prediction.path, cause))
-            say(f"failed: {one.prediction.path}: {cause}")
+            fail(one, error.cause if isinstance(error, InputError) else str(error))
             continue
         if count[one.prediction.subject] > 1:
             told = one.prediction.place if not found.input_dose else f"{found.name} {found.input_dose}"
             found = _renamed(found, told)
+        where = _where(found.figures[0])
+        if where in taken:
+            fail(one, f"is of the same subject, method and dose as {taken[where]}: evaluate them one by one")
+            continue
+        taken[where] = one.prediction.place
+        if NO_MASK in found.warnings:
+            say(f"{one.prediction.place}: {NO_MASK}")
         done.append(found)
     return CohortResult(tuple(done), tuple(failed))
+
+
+def _where(figures: SubjectFigures) -> tuple[str, ...]:
+    """The rows that a prediction's figures go to, and its subject there: another's would take their place."""
+    return figures.subject, figures.cohort, figures.method, figures.sampler, figures.grid, figures.input_dose
 
 
 def _renamed(result: SubjectResult, name: str) -> SubjectResult:
@@ -216,6 +234,8 @@ def evaluate_pair(
     warnings = list(prediction.warnings)
     if masks:
         warnings += masks.notes
+    elif lesions is not None:
+        warnings.append(NO_MASK)
     warnings += [str(line) for line in manifest.get("warnings", []) if line not in warnings]
     spread = None
     if images.deviation is not None:
@@ -306,7 +326,9 @@ def _lesions(pair: Pair, reference: Volume, given: Path | None) -> LesionMask | 
         return read_lesions(given, reference)
     if given is not None:
         for file in sorted(given.rglob("*.nii*")):
-            if pair.prediction.subject in (identify(file, given).subject, file.name.split(".")[0]):
+            stem, subject = file.name.split(".")[0], pair.prediction.subject
+            # "sub-01_lesions" too, but not the mask of another session where the subject names its own.
+            if subject in (identify(file, given).subject, stem) or stem.startswith(f"{subject}_"):
                 return read_lesions(file, reference)
     path = _truth(pair, "lesions")
     try:

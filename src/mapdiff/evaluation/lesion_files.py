@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from mapdiff.volume import Array, Volume
 
 RTSTRUCT_CLASS = "1.2.840.10008.5.1.4.1.1.481.3"
 SEG_CLASS = "1.2.840.10008.5.1.4.1.1.66.4"
+#: Frames of a segmentation this many thicknesses apart have empty ones between them.
+FAR = 4
 
 
 def read_lesions(path: str | Path, scan: Volume) -> LesionMask:
@@ -127,9 +130,10 @@ def _from_seg(dataset: Any, scan: Volume) -> tuple[list[Lesion], list[str]]:
         by_segment.setdefault(segment, []).append(number)
     labels = {int(s.SegmentNumber): impersonal(dataset, str(s.SegmentLabel)) for s in dataset.SegmentSequence}
     lesions, notes, resampled = [], [], False
+    distance = _distance(dataset)
     for segment, numbers in sorted(by_segment.items()):
         name = labels.get(segment) or f"segment {segment}"
-        mask, affine = _segment(dataset, frames, numbers)
+        mask, affine = _segment(dataset, frames, numbers, distance)
         part, offset = pull(mask, affine, scan.shape, scan.affine)
         resampled = resampled or not aligned(mask.shape, affine, scan.affine)
         lesion = cut(name, part, offset)
@@ -151,25 +155,43 @@ def _group(dataset: Any, frame: Any, name: str) -> Any:
     return found[0]
 
 
-def _segment(
-    dataset: Any, frames: Array, numbers: list[int]
-) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """One segment's frames as a volume (column, row, plane), with the affine to RAS+ mm."""
-    groups = [dataset.PerFrameFunctionalGroupsSequence[number] for number in numbers]
-    measures = _group(dataset, groups[0], "PixelMeasuresSequence")
+def _planes(
+    dataset: Any, groups: Sequence[Any]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Of frames: their orientation (6,), corners (n, 3) and places along the normal (n,), LPS mm."""
     orientation = np.array(
         _group(dataset, groups[0], "PlaneOrientationSequence").ImageOrientationPatient, np.float64
     )
     corners = np.array(
         [_group(dataset, frame, "PlanePositionSequence").ImagePositionPatient for frame in groups], np.float64
     )
-    normal = np.cross(orientation[:3], orientation[3:])
-    depth = corners @ normal
-    levels = np.unique(np.round(depth, 2))
-    gaps = np.diff(levels)
-    told = measures.get("SpacingBetweenSlices") or measures.get("SliceThickness")
-    # Empty frames are often left out, so the smallest gap is the slices' distance only where none is told.
-    distance = float(told) if told else float(gaps.min()) if gaps.size else 1.0
+    return orientation, corners, corners @ np.cross(orientation[:3], orientation[3:])
+
+
+def _distance(dataset: Any) -> float:
+    """Between neighbouring slices, mm: told, or the smallest gap between the frames of all segments.
+
+    A slice's thickness is not it, but stands in where the frames lie so far apart that those between them,
+    empty, must have been left out.
+    """
+    groups = dataset.PerFrameFunctionalGroupsSequence
+    measures = _group(dataset, groups[0], "PixelMeasuresSequence")
+    told, thickness = measures.get("SpacingBetweenSlices"), float(measures.get("SliceThickness") or 0)
+    if told:
+        return float(told)
+    gaps = np.diff(np.unique(np.round(_planes(dataset, groups)[2], 2)))
+    if gaps.size and (not thickness or gaps.min() <= FAR * thickness):
+        return float(gaps.min())
+    return thickness or 1.0
+
+
+def _segment(
+    dataset: Any, frames: Array, numbers: list[int], distance: float
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """One segment's frames as a volume (column, row, plane), with the affine to RAS+ mm."""
+    groups = [dataset.PerFrameFunctionalGroupsSequence[number] for number in numbers]
+    measures = _group(dataset, groups[0], "PixelMeasuresSequence")
+    orientation, corners, depth = _planes(dataset, groups)
     places = np.rint((depth - depth.min()) / distance).astype(int)
     mask = np.zeros((frames.shape[2], frames.shape[1], int(places.max()) + 1), bool)
     for number, place in zip(numbers, places, strict=True):
@@ -178,6 +200,6 @@ def _segment(
     affine = np.eye(4)
     affine[:3, 0] = orientation[:3] * column_step
     affine[:3, 1] = orientation[3:] * row_step
-    affine[:3, 2] = normal * distance
+    affine[:3, 2] = np.cross(orientation[:3], orientation[3:]) * distance
     affine[:3, 3] = corners[int(depth.argmin())]
     return mask, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine

@@ -12,6 +12,9 @@ import numpy as np
 from mapdiff.errors import InputError
 
 RESAMPLES = 9999
+#: Of fewer subjects no interval is given: the bootstrap's "95 %" of five hold the mean in 84 % of cases, of
+#: two in half.
+LEAST_SUBJECTS = 6
 
 
 @dataclass(frozen=True)
@@ -20,11 +23,11 @@ class Interval:
 
     Attributes:
         mean: the mean.
-        low: lower end of the interval; NaN where a single subject gives none.
+        low: lower end of the interval; NaN where fewer than LEAST_SUBJECTS give none.
         high: upper end.
         n: subjects.
         confidence: such as 0.95.
-        method: "BCa" or "percentile" bootstrap over subjects; "none" for a single subject.
+        method: "BCa" or "percentile" bootstrap over subjects; "none" where there is no interval.
     """
 
     mean: float
@@ -63,8 +66,8 @@ def mean_interval(
     if method not in ("BCa", "percentile"):
         raise InputError(f"bootstrap method '{method}' is neither BCa nor percentile")
     mean = float(sample.mean())
-    if sample.size == 1:
-        return Interval(mean, math.nan, math.nan, 1, confidence, "none")
+    if sample.size < LEAST_SUBJECTS:
+        return Interval(mean, math.nan, math.nan, sample.size, confidence, "none")
     if np.ptp(sample) == 0:  # every resample is the same, and BCa divides by their spread
         return Interval(mean, mean, mean, sample.size, confidence, "percentile")
     with warnings.catch_warnings():

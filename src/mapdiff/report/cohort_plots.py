@@ -13,6 +13,7 @@ from mapdiff.errors import InputError
 from mapdiff.evaluation.cohort import INPUT, RegionPair, Spread
 from mapdiff.evaluation.metrics import MAPDIFF
 from mapdiff.evaluation.rows import Row
+from mapdiff.evaluation.statistics import LEAST_SUBJECTS
 from mapdiff.evaluation.tables import printed_name
 from mapdiff.report.plots import Plot, look_of, new_figure
 
@@ -94,7 +95,7 @@ def _metric_plot(rows: Sequence[Row], metric: str, better: str) -> Plot:
     figure.legend(loc="outside lower center", ncols=min(len(methods), 6), fontsize=9)
     caption = (
         f"{name} of every subject ({better}); lines join a subject's figures. Bars: mean and its 95 % "
-        f"interval (bootstrap over subjects)."
+        f"interval (bootstrap over subjects; of fewer than {LEAST_SUBJECTS} there is none)."
     )
     return Plot(metric.replace(" ", "-"), f"{name} by dose", caption, figure, data)
 
@@ -116,8 +117,9 @@ def _points(panel: Axes, x: float, row: Row, methods: Sequence[str], named: bool
     panel.scatter(
         [x] * len(values), values, s=22, color=colour, marker=marker, alpha=0.85, zorder=2, label=label
     )
-    if row.n > 1 and math.isfinite(row.ci_low):
-        ends = [[row.mean - row.ci_low], [row.ci_high - row.mean]]
+    if row.n > 1:
+        known = math.isfinite(row.ci_low)
+        ends = [[row.mean - row.ci_low], [row.ci_high - row.mean]] if known else None
         panel.errorbar(x + 0.28, row.mean, ends, color="black", capsize=3, marker="_", markersize=9, zorder=3)
 
 

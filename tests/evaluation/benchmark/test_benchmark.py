@@ -1,6 +1,7 @@
 """The benchmark from a plan to rows and tables, on bodies that need no simulation."""
 
 import json
+import shutil
 from dataclasses import replace
 from fractions import Fraction
 
@@ -8,13 +9,16 @@ import numpy as np
 import pytest
 import torch
 
+from mapdiff.cohort.layout import dose_path, write_image
+from mapdiff.dose import FULL
 from mapdiff.errors import InputError, PartialFailure
 from mapdiff.evaluation.benchmark import evidence, run, subjects, tuning
 from mapdiff.evaluation.benchmark.document import BEGIN, END, tables, write_tables
 from mapdiff.evaluation.benchmark.plan import CohortSpec, Entry, Plan, read_plan
 from mapdiff.evaluation.benchmark.restore import Restorer
 from mapdiff.evaluation.benchmark.rows import KEYS, differences, largest_change, rows_of, way_to_oracle
-from mapdiff.evaluation.benchmark.subjects import TestSubject
+from mapdiff.evaluation.benchmark.subjects import TestSubject, scans_hash
+from mapdiff.formats import read
 from mapdiff.inference.in_memory import InMemory
 from mapdiff.inference.noise_level import InputNoise
 from mapdiff.methods.model_file import TrainedModel, save_model
@@ -64,7 +68,7 @@ def on_tiny(tiny_cohort):
         patch.setattr(run, "prepare", lambda spec, *_: folders[: spec.subjects])
         patch.setattr(tuning, "prepare", lambda spec, *_: folders[: spec.subjects])
         patch.setattr("mapdiff.evaluation.statistics.RESAMPLES", 99)
-        patch.setattr("mapdiff.evaluation.benchmark.rows.LEAST_SUBJECTS", 3)
+        patch.setattr("mapdiff.evaluation.statistics.LEAST_SUBJECTS", 3)
         # Networks that nothing trained take no noise away, so they would find none.
         patch.setattr(InMemory, "_noise", lambda *_: InputNoise(FULL_LEVEL * 20**0.5, 64.0))
         yield
@@ -291,6 +295,31 @@ def test_further_steps_of_the_papers_path(on_tiny, tiny_cohort, tmp_path):
     assert gaps >= 2 and evaluations(1) == 2 * gaps and evaluations(3) == 4 * gaps
 
 
+def test_other_scans_of_the_same_seed_are_measured_anew(done, work, tiny_cohort, tmp_path, monkeypatch):
+    """A preset or the simulator changed, or a real scan's file was replaced."""
+    subject = shutil.copytree(tiny_cohort / "sub-002", tmp_path / "sub-002")
+    before = scans_hash(subject)
+    assert before == scans_hash(tiny_cohort / "sub-002") != scans_hash(tiny_cohort / "sub-001")
+    for dose in (FULL, Fraction(1, 20)):
+        path = dose_path(subject, "sub-002", dose)
+        volume = read(path)
+        kept = path.read_bytes()
+        path.unlink()
+        write_image(volume.with_array(volume.array * 3), path)
+        assert scans_hash(subject) != before
+        path.write_bytes(kept)
+    assert scans_hash(subject) == before
+    monkeypatch.setattr(run, "scans_hash", lambda folder: "other")
+    said: list[str] = []
+    restorers = {"input": Restorer(Entry("input"), work, lambda *_: 0.0)}
+    plan = read_plan(work / "plan.json")
+    folders = {plan.cohorts[0].folder: [tiny_cohort / "sub-001"]}
+    units = [unit for unit in run.units_of(plan, folders, False) if unit.entry.method == "input"]
+    again = shutil.copytree(work / "units", tmp_path / "units").parent
+    run._restored(units, again, restorers, said.append)
+    assert len(said) == len(units) == 2
+
+
 def test_a_tuned_parameter_and_the_voxel_size_are_part_of_the_fingerprint(tmp_path):
     widths = {(1.65,) * 3: 3.0, (4.0,) * 3: 9.0}
     restorer = Restorer(Entry("gaussian"), tmp_path, lambda method, dose, spacing: widths[spacing])
@@ -440,6 +469,7 @@ def test_the_untrained_are_tuned_on_the_nearest_grid(monkeypatch, tmp_path):
     monkeypatch.setattr(tuning, "prepare", lambda spec, *_: [tmp_path / spec.folder / "sub-001"])
     monkeypatch.setattr(tuning, "load", loaded)
     monkeypatch.setattr(tuning, "tune", tuned)
+    monkeypatch.setattr(tuning, "scans_hash", lambda folder: "scans")
     for _ in range(2):
         tuner = tuning.Tuner(plan, tmp_path, None, print)
         assert tuner("gaussian", Fraction(1, 20), (4.07, 4.07, 3.0)) == pytest.approx(4.0)
@@ -449,6 +479,9 @@ def test_the_untrained_are_tuned_on_the_nearest_grid(monkeypatch, tmp_path):
     other = replace(plan, validation=(replace(specs[0], subjects=2), specs[1]))
     tuning.Tuner(other, tmp_path, None, print)("gaussian", Fraction(1, 20), (4.0, 4.0, 4.0))
     assert asked == ["gaussian"] * 3
+    monkeypatch.setattr(tuning, "scans_hash", lambda folder: "others")
+    tuning.Tuner(plan, tmp_path, None, print)("gaussian", Fraction(1, 20), (4.0, 4.0, 4.0))
+    assert asked == ["gaussian"] * 4
 
 
 def test_the_number_of_processes_changes_no_figure(on_tiny, tmp_path):

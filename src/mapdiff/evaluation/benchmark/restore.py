@@ -99,6 +99,7 @@ class Restorer:
             facts["weights"], facts["precision"] = self._denoiser.hash, self._denoiser.precision
         if self.entry.method in CLASSICAL:
             facts["parameter"] = self._tuned(self.entry.method, dose, spacing)
+            facts["edition"] = CLASSICAL[self.entry.method].edition
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
     def __call__(self, subject: TestSubject, dose: Fraction) -> Outcome:

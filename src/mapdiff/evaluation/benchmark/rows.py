@@ -8,8 +8,6 @@ from typing import Any
 from mapdiff.evaluation.benchmark.plan import INPUT, ORACLE
 from mapdiff.evaluation.statistics import Interval, mean_interval, paired_difference
 
-#: Of fewer subjects no interval is given: resampling them tells next to nothing.
-LEAST_SUBJECTS = 6
 #: What every row is told apart by, in this order.
 KEYS = (
     "cohort",
@@ -38,8 +36,8 @@ def rows_of(records: Sequence[Mapping[str, Any]]) -> list[Row]:
         records: of `run`.
 
     Returns:
-        Rows with KEYS, "protocol", "region", "n", "mean", "ci_low", "ci_high" (null below LEAST_SUBJECTS) and
-        "subjects", the values by subject's name; a figure that is not finite for a subject leaves it out.
+        Rows with KEYS, "protocol", "region", "n", "mean", "ci_low", "ci_high" (null where there is none)
+        and "subjects", the values by subject's name; a figure that is not finite for a subject leaves it out.
     """
     found: dict[tuple[str, ...], dict[str, float]] = defaultdict(dict)
     for one in records:
@@ -79,7 +77,7 @@ def _row(key: dict[str, str], values: dict[str, float]) -> Row:
 
 
 def _ends(interval: Interval) -> dict[str, float | None]:
-    few = interval.n < LEAST_SUBJECTS or math.isnan(interval.low)
+    few = math.isnan(interval.low)
     return {"ci_low": None if few else interval.low, "ci_high": None if few else interval.high}
 
 
@@ -114,7 +112,7 @@ def _difference(one: Row, other: Row, common: list[str]) -> Row:
         "n": interval.n,
         "mean": interval.mean,
         **_ends(interval),
-        "clear_of_zero": interval.n >= LEAST_SUBJECTS and interval.clear_of_zero(),
+        "clear_of_zero": interval.clear_of_zero(),
         "subjects": {n: a - b for n, a, b in zip(common, *values, strict=True)},
     }
 

@@ -23,7 +23,14 @@ from mapdiff.errors import InputError
 from mapdiff.evaluation.benchmark.measure import measure, spread_values
 from mapdiff.evaluation.benchmark.plan import MAIN_DOSE, CohortSpec, Entry, Plan
 from mapdiff.evaluation.benchmark.restore import Outcome, Restorer
-from mapdiff.evaluation.benchmark.subjects import TestSubject, load, name_of, prepare, spacing_of
+from mapdiff.evaluation.benchmark.subjects import (
+    TestSubject,
+    load,
+    name_of,
+    prepare,
+    scans_hash,
+    spacing_of,
+)
 from mapdiff.evaluation.benchmark.tuning import Tuner
 from mapdiff.methods.classical import CLASSICAL
 from mapdiff.volume import Volume
@@ -160,10 +167,10 @@ def _restored(
     """The records of one subject's units; what is missing is restored now."""
     records: list[dict[str, Any]] = []
     loaded: TestSubject | None = None
-    spacing = spacing_of(units[0].folder)
+    spacing, scans = spacing_of(units[0].folder), scans_hash(units[0].folder)
     for unit in units:
         restorer = restorers[unit.entry.key]
-        fingerprint = _fingerprint(unit, restorer, spacing)
+        fingerprint = _fingerprint(unit, restorer, spacing, scans)
         path = unit.path(work)
         known = None if anew else _known(path, fingerprint)
         if known is None:
@@ -244,12 +251,13 @@ def _most(cohort: CohortSpec) -> int:
     return max(numbers)
 
 
-def _fingerprint(unit: Unit, restorer: Restorer, spacing: tuple[float, float, float]) -> str:
+def _fingerprint(unit: Unit, restorer: Restorer, spacing: tuple[float, float, float], scans: str) -> str:
+    """Of a unit, told by its settings, the subject's scans (`scans_hash`) and what restores them."""
     facts: dict[str, Any] = asdict(unit.cohort)
     for where in ("subjects", "quick", "doses_first"):
         facts.pop(where)
     by = restorer.fingerprint(unit.dose, spacing)
-    text = json.dumps([EDITION, facts, unit.subject, dose_label(unit.dose), by])
+    text = json.dumps([EDITION, facts, unit.subject, scans, dose_label(unit.dose), by])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -1,5 +1,6 @@
 """The test subjects: simulated or made from real scans where they are not there yet, and read."""
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from mapdiff.atomic import written_aside
 from mapdiff.cohort.layout import doses_of, truth_path
+from mapdiff.cohort.subject import hash_of
 from mapdiff.dose import ANCHORS, DOSES, FULL, dose_label
 from mapdiff.errors import InputError
 from mapdiff.evaluation.benchmark.plan import CohortSpec
@@ -133,6 +135,13 @@ def load(folder: Path, name: str, doses: tuple[Fraction, ...]) -> TestSubject:
     return TestSubject(
         name, scans, read(truth_path(folder, folder.name, "noisefree")), organs, names, lesions
     )
+
+
+def scans_hash(folder: Path) -> str:
+    """Changes where the scans do: of the full dose's bytes, and the names and sizes of all."""
+    paths = doses_of(folder)
+    sizes = [(path.name, path.stat().st_size) for path in paths.values()]
+    return hashlib.sha256(json.dumps([sizes, hash_of(paths[FULL])]).encode()).hexdigest()[:16]
 
 
 def spacing_of(folder: Path) -> tuple[float, float, float]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from mapdiff.atomic import written_aside
 from mapdiff.dose import FULL, dose_label
 from mapdiff.evaluation.benchmark.plan import CohortSpec, Plan
-from mapdiff.evaluation.benchmark.subjects import TestSubject, load, prepare
+from mapdiff.evaluation.benchmark.subjects import TestSubject, load, prepare, scans_hash
 from mapdiff.evaluation.metrics import psnr
 from mapdiff.methods.classical import CLASSICAL, tune
 from mapdiff.simulate.scanner import scanner_named
@@ -31,6 +31,7 @@ class Tuner:
         """Take a plan; nothing is simulated or tuned before it is asked for."""
         self._plan, self._work, self._shared, self._say = plan, work, shared, say
         self._subjects: dict[str, list[TestSubject]] = {}
+        self._scans: dict[str, list[str]] = {}
 
     def nearest(self, spacing: Spacing) -> CohortSpec:
         """The validation cohort whose voxels are nearest in volume."""
@@ -50,22 +51,25 @@ class Tuner:
         spec = self.nearest(spacing)
         name = f"{method}-{dose_label(dose).replace('/', '-')}-{spec.folder}.json"
         path = self._work / FOLDER / name
-        facts = json.dumps([asdict(spec), CLASSICAL[method].grid], sort_keys=True)
+        by = CLASSICAL[method]
+        facts = json.dumps([asdict(spec), by.grid, by.edition, self._scans_of(spec)], sort_keys=True)
         fingerprint = hashlib.sha256(facts.encode()).hexdigest()[:16]
         if path.exists():
             kept = json.loads(path.read_text())
             if kept["fingerprint"] == fingerprint:
                 return float(kept["value"])
         pairs = [(s.scans[dose], s.scans[FULL]) for s in self._subjects_of(spec)]
-        value = tune(CLASSICAL[method], pairs, lambda x, y: psnr(x, y).value)
+        value = tune(by, pairs, lambda x, y: psnr(x, y).value)
         with written_aside(path) as aside:
-            aside.write_text(
-                json.dumps({"fingerprint": fingerprint, "value": value, "unit": CLASSICAL[method].unit})
-            )
-        self._say(
-            f"{method} for inputs of {dose_label(dose)}, {spec.grid}: {value:g} {CLASSICAL[method].unit}"
-        )
+            aside.write_text(json.dumps({"fingerprint": fingerprint, "value": value, "unit": by.unit}))
+        self._say(f"{method} for inputs of {dose_label(dose)}, {spec.grid}: {value:g} {by.unit}")
         return value
+
+    def _scans_of(self, spec: CohortSpec) -> list[str]:
+        if spec.folder not in self._scans:
+            folders = prepare(spec, self._work, self._shared, self._say)
+            self._scans[spec.folder] = [scans_hash(folder) for folder in folders]
+        return self._scans[spec.folder]
 
     def _subjects_of(self, spec: CohortSpec) -> list[TestSubject]:
         if spec.folder not in self._subjects:
