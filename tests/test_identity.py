@@ -23,6 +23,7 @@ from pydicom.dataset import Dataset
 from mapdiff.cli.main import run
 from mapdiff.formats.dicom_files import copied
 from mapdiff.formats.dicom_series import new_study, series_of, write_series
+from mapdiff.formats.identity import impersonal
 from synthetic import SPACING_MM, low_dose_volume
 from udpet_scans import FACTS, QUADRA_NAMES, small_scans, write_tree_subject
 
@@ -335,3 +336,21 @@ def test_a_fault_of_ours_tells_where_but_not_what(monkeypatch: pytest.MonkeyPatc
     code, said = call("info", "scan.nii")
     assert code == 1 and "ValueError" in said and "in broken" in said
     check(said)
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "told"),
+    [
+        ("Li^Na", "", "FDG LI NA"),
+        ("Wu^Yi", "", "FDG yiwu"),
+        ("Wang^Xiaoming=\u738b^\u5c0f\u660e", "", "FDG \u738b\u5c0f\u660e"),
+        ("Hong^Gildong=\u6d2a^\u5409\u6d1e=\ud64d^\uae38\ub3d9", "", "FDG \ud64d\uae38\ub3d9"),
+        ("", "12-34-56", "FDG 12-34-56"),
+        ("", "123456", "FDG 12.34.56"),
+    ],
+)
+def test_short_and_ideographic_names_are_names(name, number, told):
+    header = {"PatientName": name, "PatientID": number}
+    assert impersonal(header, told) is None
+    for harmless in ("FDG", "Fluorodeoxyglucose F^18^", "WB AC 3.27", "F-18 natrium fluoride"):
+        assert impersonal(header, harmless) == harmless

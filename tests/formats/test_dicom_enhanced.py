@@ -109,6 +109,21 @@ def test_default(tmp_path: Path, series: Make) -> None:
     assert mapdiff.read(path).unit == "Bq/mL"
 
 
+@pytest.mark.parametrize(("zone", "hour"), [("-0500", "16"), ("+0200", "09")])
+def test_times_that_name_another_zone(tmp_path: Path, series: Make, zone: str, hour: str) -> None:
+    """Each date-time may carry an offset of its own (PS3.5 6.2), the scan's as the injection's."""
+
+    def in_utc(many: Dataset) -> None:
+        many.TimezoneOffsetFromUTC = zone
+        many.DecayCorrectionDateTime = many.AcquisitionDateTime = f"20240506{hour}0000+0000"
+        drug = many.RadiopharmaceuticalInformationSequence[0]
+        drug.RadiopharmaceuticalStartDateTime = f"20240506{int(hour) - 1:02d}0000+0000"
+
+    path = enhanced(tmp_path / "enhanced.dcm", in_utc)
+    check_as_classic(path, series(), tmp_path / "out")
+    assert mapdiff.read(path).acquisition.uptake_s == 3600
+
+
 def test_series_time_after_the_decay_correction(tmp_path: Path, series: Make) -> None:
     path = enhanced(tmp_path / "enhanced.dcm", lambda many: setattr(many, "SeriesTime", "161500"))
     check_as_classic(path, series(), tmp_path / "out")

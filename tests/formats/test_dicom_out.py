@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import nibabel as nib
@@ -16,6 +17,7 @@ from small_series import IDENTITY, SHARED
 import mapdiff
 from mapdiff import suv
 from mapdiff.errors import InputError, UnitError
+from mapdiff.formats.dicom_files import copied
 from mapdiff.volume import Volume
 
 Make = Callable[..., Path]
@@ -235,6 +237,91 @@ def test_private_dates_are_shifted_too(series: Make, tmp_path: Path) -> None:
     again = mapdiff.read(tmp_path / "out")
     assert again.acquisition.suv_per_bqml == pytest.approx(scan.acquisition.suv_per_bqml)
     assert b"20240506" not in b"".join(file.read_bytes() for file in (tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize("how", ["today", "no study date", "mangled"])
+def test_the_day_of_the_study_cannot_be_worked_out(series: Make, tmp_path: Path, how: str) -> None:
+    """Dates of today, moved as the others, would tell by how much; a date that is not found is not moved."""
+
+    def edit(header: Dataset, _: int) -> None:
+        if how == "no study date":
+            header.StudyDate = header.SeriesDate = ""
+            drug = header.RadiopharmaceuticalInformationSequence[0]
+            drug.RadiopharmaceuticalStartDateTime = "20240506100000"
+        if how == "mangled":
+            header.StudyDate, header.AcquisitionDate = "19000101", "99990101"
+
+    mapdiff.write(mapdiff.read(series(edit)), tmp_path / "out", deidentify=True)
+    for header in headers_of(tmp_path / "out"):
+        dates = {str(e.value)[:8] for e in header.iterall() if e.VR in ("DA", "DT") and e.value}
+        assert "20240506" not in dates and datetime.now().strftime("%Y%m%d") not in dates
+        assert how == "mangled" or dates == {"20000101"}
+        assert header.InstanceCreationDate == header.ContentDate == "20000101"
+    again = mapdiff.read(tmp_path / "out")
+    assert again.acquisition.suv_per_bqml == pytest.approx(
+        mapdiff.read(series(edit)).acquisition.suv_per_bqml, rel=1e-6
+    )
+
+
+def test_results_of_one_scan_stay_together_without_identity(series: Make, tmp_path: Path) -> None:
+    scan = mapdiff.read(series())
+
+    def other(header: Dataset, _: int) -> None:
+        header.PatientID = "MRN-4712"
+
+    mapdiff.write(scan, tmp_path / "full", deidentify=True)
+    mapdiff.write(scan, tmp_path / "stage", deidentify=True, number=1001)
+    mapdiff.write(mapdiff.read(series(other)), tmp_path / "other", deidentify=True)
+    full, stage, someone = (headers_of(tmp_path / name)[0] for name in ("full", "stage", "other"))
+    for same in ("StudyInstanceUID", "FrameOfReferenceUID", "PatientID"):
+        assert full[same].value == stage[same].value != scan.source.headers[0][same].value
+        assert full[same].value != someone[same].value
+    assert full.SeriesInstanceUID != stage.SeriesInstanceUID
+    assert (full.SeriesNumber, stage.SeriesNumber) == (1004, 1005)
+    assert full.PatientID.startswith("anonymous-")
+
+
+def test_an_id_that_reads_like_a_code_takes_no_code_away(series: Make, tmp_path: Path) -> None:
+    def edit(header: Dataset, _: int) -> None:
+        header.PatientID, header.PatientName = "START-001", "Primary^Image"
+
+    mapdiff.write(mapdiff.read(series(edit)), tmp_path / "out", deidentify=True)
+    again = mapdiff.read(tmp_path / "out")
+    header = again.source.headers[0]
+    assert header.DecayCorrection == "START" and list(header.SeriesType) == ["WHOLE BODY", "IMAGE"]
+    assert again.acquisition.suv_per_bqml == pytest.approx(mapdiff.read(series()).acquisition.suv_per_bqml)
+
+
+def test_a_zone_of_its_own_survives(series: Make, tmp_path: Path) -> None:
+    """10:00 in a scanner's zone of +0200, told in UTC, with nothing else to tell it by."""
+
+    def edit(header: Dataset, _: int) -> None:
+        header.TimezoneOffsetFromUTC = "+0200"
+        drug = header.RadiopharmaceuticalInformationSequence[0]
+        del drug.RadiopharmaceuticalStartTime
+        drug.RadiopharmaceuticalStartDateTime = "20240506080000+0000"
+
+    scan, plain = mapdiff.read(series(edit)), mapdiff.read(series())
+    assert scan.acquisition.suv_per_bqml == pytest.approx(plain.acquisition.suv_per_bqml)
+    mapdiff.write(scan, tmp_path / "out", deidentify=True)
+    again = mapdiff.read(tmp_path / "out")
+    assert again.acquisition.suv_per_bqml == pytest.approx(plain.acquisition.suv_per_bqml)
+
+
+def test_of_two_injections_neither_is_lost(series: Make, tmp_path: Path) -> None:
+    """Which of them counts is not known, and supplying the weight does not tell it."""
+
+    def edit(header: Dataset, _: int) -> None:
+        second = copied(header.RadiopharmaceuticalInformationSequence[0])
+        second.RadionuclideTotalDose = "200000000"
+        header.RadiopharmaceuticalInformationSequence.append(second)
+
+    scan = suv.with_supplied(mapdiff.read(series(edit)), weight_kg=70)
+    assert scan.acquisition.suv_per_bqml is None
+    mapdiff.write(scan, tmp_path / "out")
+    again = mapdiff.read(tmp_path / "out")
+    assert again.acquisition.suv_per_bqml is None and again.acquisition.weight_kg == 70
+    assert len(again.source.headers[0].RadiopharmaceuticalInformationSequence) == 2
 
 
 def test_identity_is_kept_unless_asked(series: Make, tmp_path: Path) -> None:

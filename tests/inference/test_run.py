@@ -9,7 +9,6 @@ import pytest
 
 import mapdiff
 from mapdiff.errors import InputError
-from mapdiff.inference.denoiser import Denoiser
 from mapdiff.inference.run import (
     DenoiseOptions,
     beside,
@@ -18,25 +17,9 @@ from mapdiff.inference.run import (
     input_hash,
     manifest_path,
     output_path,
-    scans_in,
 )
+from mapdiff.inference.scans import scans_in
 from synthetic import low_dose_volume
-
-
-@pytest.fixture(scope="module")
-def denoiser(small_model):
-    return Denoiser.from_pretrained(small_model, "cpu")
-
-
-@pytest.fixture
-def scans(tmp_path) -> Path:
-    """A folder of three scans, one of them broken, one in a folder of its own."""
-    folder = tmp_path / "scans"
-    (folder / "deep").mkdir(parents=True)
-    mapdiff.write(low_dose_volume(seed=1), folder / "a.nii.gz")
-    (folder / "b.nii.gz").write_text("not an image")
-    mapdiff.write(low_dose_volume(seed=2), folder / "deep" / "c.nii")
-    return folder
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -212,12 +195,3 @@ def test_two_scans_of_one_name_do_not_hide_each_other(denoiser, tmp_path):
     mapdiff.write(low_dose_volume(seed=2), folder / "a.nii")
     result, _ = batch(denoiser, folder, tmp_path / "out")
     assert len(result.done) + len(result.failed) == 2  # never passed over in silence
-
-
-def test_scans_are_found(scans, tmp_path):
-    assert [p.name for p in scans_in(scans)] == ["a.nii.gz", "b.nii.gz", "c.nii"]
-    assert scans_in(scans / "a.nii.gz") == [scans / "a.nii.gz"]
-    (tmp_path / "void").mkdir()
-    for path in (tmp_path / "void", tmp_path / "none"):
-        with pytest.raises(InputError, match=path.name):
-            scans_in(path)

@@ -92,11 +92,14 @@ def denoise(
         denoise_file,
         denoise_many,
         output_path,
-        scans_in,
     )
+    from mapdiff.inference.scans import scans_in
     from mapdiff.inference.share import Share, share_of_work
     from mapdiff.inference.supplied import Supplied
     from mapdiff.report.scan_page import page_of_restoration, page_path
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
 
     if samples < 0 or samples == 1:
         raise InputError(f"--samples {samples}: 2 or more, or 0 for the deterministic result")
@@ -105,7 +108,7 @@ def denoise(
     options = DenoiseOptions(
         save_stages, samples, seed, overwrite, deidentify, series, unit, supplied, fast, keep_stages=report
     )
-    scans = scans_in(source)
+    scans = scans_in(source, output, say)
     many = source.is_dir() and scans != [source]
     if series is not None and source.is_file() and is_nifti(source):
         raise InputError("is a NIfTI file: --series chooses one of DICOM", source)
@@ -125,9 +128,6 @@ def denoise(
             check_target(page_path(output_path(source, output)), overwrite)
     part = share_of_work() if many and share else Share()
     denoiser = Denoiser.from_pretrained(model, part.device(device), precision)
-
-    def say(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
 
     def after(volume: "Volume", result: "Restoration", manifest: dict[str, Any], target: Path) -> None:
         if report:

@@ -57,7 +57,7 @@ def evaluate(
     """
     from mapdiff.atomic import check_target
     from mapdiff.errors import InputError
-    from mapdiff.inference.run import scans_in
+    from mapdiff.inference.scans import scans_in
 
     if json is not None:
         check_target(json, overwrite)

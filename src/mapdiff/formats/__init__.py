@@ -52,6 +52,7 @@ def write(
     model: str | None = None,
     deidentify: bool = False,
     overwrite: bool = False,
+    number: int = 1000,
 ) -> None:
     """Write a scan in kind: NIfTI where the name says so, else a DICOM series derived from its source.
 
@@ -62,6 +63,7 @@ def write(
         model: the model that did it, with its version.
         deidentify: remove the patient's identity from header and sidecar; without it, it is kept.
         overwrite: replace what is there.
+        number: of DICOM, what is added to the source's SeriesNumber, another for each result of one scan.
 
     Raises:
         InputError: `path` is there already or cannot be written, or a DICOM series is asked for and the
@@ -74,7 +76,13 @@ def write(
         )
     elif isinstance(volume.source, DicomSource):
         write_dicom(
-            volume, path, description=description, model=model, deidentify=deidentify, overwrite=overwrite
+            volume,
+            path,
+            description=description,
+            model=model,
+            deidentify=deidentify,
+            overwrite=overwrite,
+            number=number,
         )
     else:
         raise InputError("the scan does not come from DICOM: give a name that ends in .nii or .nii.gz", path)

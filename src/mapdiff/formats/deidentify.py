@@ -8,11 +8,14 @@ information with modified dates" (dates shifted alike, times of day kept, which 
 from __future__ import annotations
 
 import copy
+import hashlib
+import os
+import uuid
 from collections.abc import Sequence
 from datetime import date, timedelta
 
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
-from pydicom.uid import generate_uid
 
 from mapdiff.formats.dicom_times import parse_date
 from mapdiff.formats.identity import impersonal
@@ -32,6 +35,7 @@ _KEPT = frozenset(
         "AcquisitionDate",
         "ContentDate",
         "AcquisitionDateTime",
+        "TimezoneOffsetFromUTC",
         "StudyTime",
         "SeriesTime",
         "AcquisitionTime",
@@ -152,6 +156,18 @@ _KEPT = frozenset(
 #: Kinds of elements that hold free text, or may in a damaged header.
 _TEXT = ("AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UN", "UR", "UT")
 _UIDS_KEPT = ("SOPClassUID", "ReferencedSOPClassUID")
+#: Dates of the processing: moved as the others are, today's date would tell by how much that is.
+_OF_TODAY = ("InstanceCreationDate", "ContentDate", "ContributionDateTime")
+#: Where the day of the study is looked for first; after these in any other date.
+_DAYS = ("StudyDate", "SeriesDate", "AcquisitionDate", "AcquisitionDateTime")
+#: Codes that stand whoever the patient is: an ID of "START-001" must not take the decay correction away.
+_CODES = frozenset({
+    "ORIGINAL", "DERIVED", "PRIMARY", "SECONDARY", "AXIAL", "WHOLE BODY", "STATIC", "DYNAMIC", "GATED",
+    "IMAGE", "REPROJECTION", "NONE", "START", "ADMIN", "PT", "BQML", "CNTS", "CPS", "PROPCNTS", "GML", "CM2ML", "BW",
+    "LBM", "BSA", "EMISSION", "TRANSMISSION", "MONOCHROME2", "YES", "NO", "M", "F", "O",
+})  # fmt: skip
+#: Of this process: replaced UIDs and numbers are alike in all that it writes, and nobody can find the old.
+_SECRET = os.urandom(32)
 
 
 def deidentified(datasets: Sequence[Dataset]) -> list[Dataset]:
@@ -160,15 +176,14 @@ def deidentified(datasets: Sequence[Dataset]) -> list[Dataset]:
 
     Private elements with a date-time (GE, Siemens) are shifted too; Philips' factors stay.
     """
-    uids: dict[str, str] = {}
-    day = next((d for s in datasets if (d := parse_date(str(s.get("StudyDate", ""))))), None) or next(
-        (d for s in datasets if (d := parse_date(str(s.get("SeriesDate", ""))))), STUDY_DAY
-    )
-    shift = STUDY_DAY - day
+    shift = STUDY_DAY - (_day_of(datasets) or STUDY_DAY)
     made = []
     for dataset in datasets:
-        clean = _cleaned(dataset, uids, shift, dataset)
-        clean.PatientName, clean.PatientID, clean.PatientBirthDate = "Anonymous^", "Anonymous", ""
+        clean = _cleaned(dataset, shift, dataset)
+        who = [str(dataset.get(name, "") or "") for name in ("PatientID", "IssuerOfPatientID", "PatientName")]
+        number = _replaced(*(who if any(who) else [str(dataset.get("StudyInstanceUID", ""))]))
+        clean.PatientName, clean.PatientBirthDate = "Anonymous^", ""
+        clean.PatientID = f"anonymous-{number.hex[:12]}"
         clean.ReferringPhysicianName, clean.AccessionNumber, clean.StudyID = "", "", "1"
         clean.PatientIdentityRemoved = "YES"
         clean.DeidentificationMethod = "mapdiff: attributes by allow list, dates shifted, UIDs replaced"
@@ -179,7 +194,26 @@ def deidentified(datasets: Sequence[Dataset]) -> list[Dataset]:
     return made
 
 
-def _cleaned(dataset: Dataset, uids: dict[str, str], shift: timedelta, whole: Dataset) -> Dataset:
+def _day_of(datasets: Sequence[Dataset]) -> date | None:
+    """The day of the study, by the first date that can be read."""
+    for keyword in _DAYS:
+        for dataset in datasets:
+            if day := parse_date(str(dataset.get(keyword, "") or "")[:8]):
+                return day
+    dates = (e for s in datasets for e in s.iterall() if e.VR in ("DA", "DT") and e.keyword not in _OF_TODAY)
+    born = ("PatientBirthDate", "PatientBirthDateInAlternativeCalendar")
+    return next(
+        (d for e in dates if e.keyword not in born if (d := parse_date(str(e.value or "")[:8]))), None
+    )
+
+
+def _replaced(*parts: str) -> uuid.UUID:
+    """A number in place of others, the same for the same parts in one process."""
+    digest = hashlib.sha256(_SECRET + chr(0).join(parts).encode()).digest()
+    return uuid.UUID(bytes=digest[:16], version=4)
+
+
+def _cleaned(dataset: Dataset, shift: timedelta, whole: Dataset) -> Dataset:
     """The dataset, or an item within `whole`, without what may tell who the patient is."""
     clean = Dataset()
     for element in dataset:
@@ -191,22 +225,30 @@ def _cleaned(dataset: Dataset, uids: dict[str, str], shift: timedelta, whole: Da
         if element.keyword not in _KEPT:
             continue
         if element.VR == "SQ":
-            clean.add_new(element.tag, "SQ", [_cleaned(item, uids, shift, whole) for item in element.value])
+            clean.add_new(element.tag, "SQ", [_cleaned(item, shift, whole) for item in element.value])
         elif element.VR == "UI" and element.keyword not in _UIDS_KEPT:
-            uid = str(element.value)
-            clean.add_new(element.tag, "UI", uids.setdefault(uid, generate_uid(prefix=None)))
+            clean.add_new(element.tag, "UI", f"2.25.{_replaced(str(element.value)).int}")
+        elif element.keyword in _OF_TODAY:
+            clean.add_new(element.tag, element.VR, STUDY_DAY.strftime("%Y%m%d") + str(element.value)[8:])
         elif element.VR in ("DA", "DT"):
             clean.add_new(element.tag, element.VR, _shifted(str(element.value or ""), shift))
-        elif element.VR in _TEXT and impersonal(whole, str(element.value)) is None:
+        elif element.VR in _TEXT and not _is_code(element) and impersonal(whole, str(element.value)) is None:
             clean.add_new(element.tag, element.VR, "")
         else:
             clean[element.tag] = copy.copy(element)
     return clean
 
 
+def _is_code(element: DataElement) -> bool:
+    """Whether an element holds nothing but defined terms."""
+    values = element.value if element.VM > 1 else [element.value]
+    return element.VR == "CS" and all(str(value) in _CODES for value in values)
+
+
 def _shifted(text: str, shift: timedelta) -> str:
-    """A DA or DT with its day moved; one without a readable day becomes empty."""
+    """A DA or DT with its day moved; one without a readable day, or moved out of the calendar, is empty."""
     day = parse_date(text[:8])
-    if day is None:
+    try:
+        return "" if day is None else (day + shift).strftime("%Y%m%d") + text[8:]
+    except OverflowError:
         return ""
-    return (day + shift).strftime("%Y%m%d") + text[8:]

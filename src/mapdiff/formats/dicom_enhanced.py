@@ -15,7 +15,7 @@ from mapdiff.decay import mean_count_time
 from mapdiff.errors import InputError
 from mapdiff.formats.dicom_elements import items, number, text
 from mapdiff.formats.dicom_files import copied
-from mapdiff.formats.dicom_times import parse_datetime
+from mapdiff.formats.dicom_times import parse_datetime, zone_of
 
 #: What a UCUM code of the real-world unit says (PS3.16 CID 84 and 85), without braces, brackets and blanks:
 #: the classic Units and SUVType.
@@ -72,8 +72,8 @@ def _first(dataset: Dataset, keyword: str) -> Dataset | None:
 def _set_times(common: Dataset, dataset: Dataset) -> None:
     """DecayCorrected and DecayCorrectionDateTime, as the classic DecayCorrection and SeriesTime."""
     corrected = str(dataset.get("DecayCorrected", "")).upper()
-    to = parse_datetime(str(dataset.get("DecayCorrectionDateTime", "") or ""))
-    start = parse_datetime(str(dataset.get("AcquisitionDateTime", "") or ""))
+    to = parse_datetime(text(dataset, "DecayCorrectionDateTime"), zone_of(dataset))
+    start = parse_datetime(text(dataset, "AcquisitionDateTime"), zone_of(dataset))
     if corrected == "YES" and to is not None:
         common.DecayCorrection = "START"
         common.SeriesDate, common.SeriesTime = to.strftime("%Y%m%d"), to.strftime("%H%M%S.%f")
@@ -127,8 +127,8 @@ def _set_frame_times(frame: Dataset, content: Dataset | None) -> None:
         frame.ActualFrameDuration = int(lasted)
     if frame.get("DecayCorrection") != "NONE":
         return
-    began = parse_datetime(text(content, "FrameAcquisitionDateTime"))
-    mean = parse_datetime(text(content, "FrameReferenceDateTime"))
+    began = parse_datetime(text(content, "FrameAcquisitionDateTime"), zone_of(frame))
+    mean = parse_datetime(text(content, "FrameReferenceDateTime"), zone_of(frame))
     duration = number(frame, "ActualFrameDuration")
     half_life = number(
         _first(frame, "RadiopharmaceuticalInformationSequence") or Dataset(), "RadionuclideHalfLife"

@@ -91,7 +91,14 @@ def facts_of(headers: Sequence[Dataset], path: Path) -> Facts:
 
     dose = number(drug, "RadionuclideTotalDose")
     if dose is not None and 0.1 <= dose < 2e4:
-        warnings.append(f"RadionuclideTotalDose (0018,1074) of {dose:g} was taken as MBq")
+        warnings.append(
+            f"RadionuclideTotalDose (0018,1074) of {dose:g} was taken as MBq; if it is mCi, give "
+            "--injected-activity"
+        )
+    if dose is not None and 1e5 <= dose < 1e6:
+        warnings.append(
+            f"RadionuclideTotalDose (0018,1074) of {dose:g} was taken as Bq, {dose / 1e6:.2g} MBq"
+        )
     duration = number(first, "ActualFrameDuration")
     acquisition = Acquisition(
         tracer=impersonal(

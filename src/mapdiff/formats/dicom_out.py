@@ -50,6 +50,8 @@ _DROPPED = (
     "EncryptedAttributesSequence",
     "InstanceCreatorUID",
     "PresentationLUTShape",
+    "ExtendedOffsetTable",
+    "ExtendedOffsetTableLengths",
 )
 
 
@@ -61,6 +63,7 @@ def write_dicom(
     model: str | None = None,
     deidentify: bool = False,
     overwrite: bool = False,
+    number: int = 1000,
 ) -> None:
     """Write a volume as a series derived from the DICOM series it came from, whole or not at all.
 
@@ -77,6 +80,7 @@ def write_dicom(
         model: the model's name and version.
         deidentify: keep no identity, and shift the dates; see `deidentify.deidentified`.
         overwrite: replace what is there.
+        number: what is added to the source's SeriesNumber, another for each result of one scan.
 
     Raises:
         InputError: `path` is there already, cannot be written, or the volume does not come from DICOM.
@@ -89,7 +93,7 @@ def write_dicom(
     if volume.unit != source.unit:
         volume = volume.to(source.unit)
     with quiet():
-        datasets = derived(volume, source, description, model)
+        datasets = derived(volume, source, description, model, number)
         if deidentify:
             datasets = deidentified(datasets)
         with written_aside(path) as aside:
@@ -118,7 +122,9 @@ def _save_one(dataset: Dataset, target: Path | io.BytesIO) -> None:
         raise InputError("the source's header holds a value that DICOM cannot hold") from error
 
 
-def derived(volume: Volume, source: DicomSource, description: str | None, model: str | None) -> list[Dataset]:
+def derived(
+    volume: Volume, source: DicomSource, description: str | None, model: str | None, number: int
+) -> list[Dataset]:
     """The datasets of the derived series, one per slice, in slice order."""
     if volume.array.shape[2] != len(source.headers):
         raise InputError(f"{volume.array.shape[2]} slices do not fit a series of {len(source.headers)}")
@@ -137,7 +143,7 @@ def derived(volume: Volume, source: DicomSource, description: str | None, model:
         dataset.SOPClassUID = PositronEmissionTomographyImageStorage
         dataset.ImageType = list(IMAGE_TYPE)
         dataset.SeriesDescription = what[:64]
-        dataset.SeriesNumber = _series_number(header)
+        dataset.SeriesNumber = _series_number(header, number)
         dataset.DerivationDescription = f"{what} ({by})"[:1024]
         dataset.SourceImageSequence = [_reference(header)]
         before = items(dataset, "ContributingEquipmentSequence")
@@ -204,7 +210,20 @@ def _set_supplied(dataset: Dataset, volume: Volume, injected: tuple[datetime, bo
     if "weight_kg" in facts.supplied and facts.weight_kg is not None:
         dataset.PatientWeight = decimal_string(facts.weight_kg)
     sequence = items(dataset, "RadiopharmaceuticalInformationSequence")
-    drug = copied(sequence[0]) if sequence else Dataset()
+    dataset.RadiopharmaceuticalInformationSequence = [
+        _supplied_drug(drug, facts, injected) for drug in sequence or [Dataset()]
+    ]
+    to_bqml = private_number(dataset, 0x7053, 0x09, PHILIPS)
+    if to_bqml is not None and private(dataset, 0x7053, 0x00, PHILIPS) is not None:
+        block = dataset.private_block(0x7053, PHILIPS)  # its SUV factor is of the header's figures
+        del block[0x00]
+        if facts.suv_per_bqml is not None:
+            block.add_new(0x00, "DS", decimal_string(to_bqml * facts.suv_per_bqml))
+
+
+def _supplied_drug(told: Dataset, facts: Acquisition, injected: tuple[datetime, bool] | None) -> Dataset:
+    """One item of several injections or the only one: where they differ, what was not supplied still does."""
+    drug = copied(told)
     if "injected_activity_bq" in facts.supplied and facts.injected_activity_bq is not None:
         drug.RadionuclideTotalDose = decimal_string(facts.injected_activity_bq)
     if "half_life_s" in facts.supplied and facts.half_life_s is not None:
@@ -216,13 +235,7 @@ def _set_supplied(dataset: Dataset, volume: Volume, injected: tuple[datetime, bo
             drug.RadiopharmaceuticalStartDateTime = moment.strftime("%Y%m%d%H%M%S.%f")
         elif "RadiopharmaceuticalStartDateTime" in drug:
             del drug.RadiopharmaceuticalStartDateTime
-    dataset.RadiopharmaceuticalInformationSequence = [drug]
-    to_bqml = private_number(dataset, 0x7053, 0x09, PHILIPS)
-    if to_bqml is not None and private(dataset, 0x7053, 0x00, PHILIPS) is not None:
-        block = dataset.private_block(0x7053, PHILIPS)  # its SUV factor is of the header's figures
-        del block[0x00]
-        if facts.suv_per_bqml is not None:
-            block.add_new(0x00, "DS", decimal_string(to_bqml * facts.suv_per_bqml))
+    return drug
 
 
 def set_pixels(dataset: Dataset, values: NDArray[np.float64]) -> None:
@@ -251,11 +264,11 @@ def decimal_string(value: float) -> str:
     return f"{value:.4g}"
 
 
-def _series_number(header: Dataset) -> int:
+def _series_number(header: Dataset, added: int) -> int:
     try:
-        return int(header.get("SeriesNumber") or 0) + 1000
+        return min(int(header.get("SeriesNumber") or 0) + added, 2**31 - 1)
     except (TypeError, ValueError):
-        return 1000
+        return added
 
 
 def _code(value: str, scheme: str, meaning: str) -> Dataset:

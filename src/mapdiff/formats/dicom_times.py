@@ -69,6 +69,11 @@ def parse_zone(told: str | None) -> timedelta | None:
     return ahead if found.group(1) == "+" else -ahead
 
 
+def zone_of(header: Dataset) -> timedelta | None:
+    """The scanner's own zone, of every time in the header that names no other."""
+    return parse_zone(text(header, "TimezoneOffsetFromUTC"))
+
+
 def parse_datetime(told: str | None, zone: timedelta | None = None) -> datetime | None:
     """DICOM's DT in the time of `zone`; without a zone, or an offset of its own, as it stands."""
     plain = re.sub(r"[+-]\d{4}$", "", (told or "").strip())
@@ -95,7 +100,7 @@ def timing_of(
     warnings: list[str] = []
     factor = np.ones(len(headers))
     day = parse_date(text(first, "SeriesDate")) or parse_date(text(first, "StudyDate")) or date(2000, 1, 1)
-    zone = parse_zone(text(first, "TimezoneOffsetFromUTC"))
+    zone = zone_of(first)
     injected, clock = _injection(first, drug, zone, warnings)
     correction = (text(first, "DecayCorrection") or "").upper()
     reference: datetime | None = None
@@ -173,7 +178,7 @@ def _moment(header: Dataset, name: str, fallback: date) -> datetime | None:
     """`name`Date and `name`Time of a header as one moment; a missing date is `fallback`."""
     clock = parse_time(text(header, f"{name}Time"))
     if clock is None:
-        return parse_datetime(text(header, f"{name}DateTime"))
+        return parse_datetime(text(header, f"{name}DateTime"), zone_of(header))
     return datetime.combine(parse_date(text(header, f"{name}Date")) or fallback, clock)
 
 

@@ -8,7 +8,8 @@ are passed on.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from itertools import permutations
 
 from pydicom.dataset import Dataset
 
@@ -32,7 +33,7 @@ _HARMLESS = frozenset({"pet", "fdg", "suv", "phantom", "test", "anonymous", "ano
 
 
 def impersonal(header: Dataset | Mapping[str, object], told: str | None) -> str | None:
-    """The text; None if a word of the patient's name, numbers, birth date or address is in it.
+    """The text; None if the patient's name, a number, birth date or address is in it, or a word of them.
 
     Args:
         header: DICOM header, or the fields of a sidecar.
@@ -40,11 +41,26 @@ def impersonal(header: Dataset | Mapping[str, object], told: str | None) -> str 
     """
     if told is None:
         return None
-    values = (text(header, name) if isinstance(header, Dataset) else header.get(name) for name in _TELLING)
-    quoted = _words(value for value in values if isinstance(value, str | int)) - _HARMLESS
-    mine, whole = _words([told]), told.lower()
-    # A short word may be part of another ("Ann" in "scanner"); a longer one is the name wherever it stands.
-    return None if any(word in mine or (len(word) > 3 and word in whole) for word in quoted) else told
+    values = [text(header, name) if isinstance(header, Dataset) else header.get(name) for name in _TELLING]
+    known = [str(value) for value in values if isinstance(value, str | int)]
+    mine, whole = set(_words(told)), told.lower()
+    for value in known:
+        words = _words(value)
+        quoted = {word for word in words if len(word) > 2} - _HARMLESS
+        # A short word may be part of another ("Ann" in "scanner"); a longer one, and one in ideographs,
+        # which nothing sets apart, is the name wherever it stands.
+        if any(word in mine or (len(word) > 3 and word in whole) for word in quoted):
+            return None
+        if any(not word.isascii() and word in whole for word in words):
+            return None
+        # "Li Na", two words that are too short to be told from others alone; "12-34-56", a number in parts.
+        short = {word for word in words if len(word) == 2}
+        if len(short) > 1 and (short <= mine or {"".join(pair) for pair in permutations(short, 2)} & mine):
+            return None
+        joined = "".join(words)
+        if len(joined) > 3 and joined.isdigit() and joined in "".join(_words(told)):
+            return None
+    return told
 
 
 def is_told(header: Dataset, told: str) -> str:
@@ -52,5 +68,5 @@ def is_told(header: Dataset, told: str) -> str:
     return "is missing" if not told else f"is {impersonal(header, told) or 'not one that is known'}"
 
 
-def _words(values: Iterable[object]) -> set[str]:
-    return {word for value in values for word in re.findall(r"[^\W_]{3,}", str(value).lower())}
+def _words(told: str) -> list[str]:
+    return re.findall(r"[^\W_]+", told.lower())

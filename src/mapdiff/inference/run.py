@@ -15,7 +15,7 @@ from mapdiff import RESEARCH_USE, __version__
 from mapdiff.atomic import check_target, remove_asides, written_aside
 from mapdiff.dose import ANCHORS, dose_label
 from mapdiff.errors import InputError, MapdiffError
-from mapdiff.formats import discover, read, write
+from mapdiff.formats import read, write
 from mapdiff.formats.bids import derivative_name, is_bids_pet, sidecar_path, write_dataset_description
 from mapdiff.formats.dicom_out import SERIES_FILES
 from mapdiff.formats.nifti import is_nifti
@@ -185,7 +185,7 @@ def denoise_file(
         check_target(path, options.overwrite, SERIES_FILES)
     model = f"{denoiser.model.method} {denoiser.hash[:12]}, mapdiff {__version__}"
     # The main output comes last: where it is, all of them are.
-    for path, (image, words) in reversed(outputs.items()):
+    for number, (path, (image, words)) in reversed(list(enumerate(outputs.items(), 1000))):
         write(
             image,
             path,
@@ -193,6 +193,7 @@ def denoise_file(
             model=model,
             deidentify=options.deidentify,
             overwrite=options.overwrite,
+            number=number,
         )
     manifest = _manifest(denoiser, volume, result, source, list(outputs), options)
     after(volume, result, manifest, output)
@@ -350,19 +351,3 @@ def _parameters(denoiser: Denoiser, options: DenoiseOptions) -> dict[str, Any]:
         "device": str(denoiser.device),
         "precision": denoiser.precision,
     }
-
-
-def scans_in(path: Path) -> list[Path]:
-    """The scans at a path: itself, or those in a folder of many.
-
-    Raises:
-        InputError: there is nothing there, or nothing that looks like a scan.
-    """
-    if not path.exists():
-        raise InputError("is not there", path)
-    if path.is_file():
-        return [path]
-    found = discover(path)
-    if not found:
-        raise InputError("holds no NIfTI file and no DICOM series", path)
-    return found

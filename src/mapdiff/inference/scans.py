@@ -1,0 +1,109 @@
+"""Which scans of a folder are to be restored."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from mapdiff.errors import InputError
+from mapdiff.formats import discover
+
+PET = "PT"
+
+
+class _Told(NamedTuple):
+    """What a DICOM file says of its series."""
+
+    modality: str
+    series: str
+    instance: str
+
+
+def scans_in(
+    path: Path, output: Path | None = None, say: Callable[[str], None] = lambda line: None
+) -> list[Path]:
+    """The scans at a path: itself, or those in a folder of many.
+
+    A series whose files are spread over several folders is one scan, at their common parent. Folders of
+    other modalities beside PET are passed over, and so are results that lie in the folder.
+
+    Args:
+        path: a file, a series' folder or a folder of many scans.
+        output: where the results go.
+        say: takes a line for each folder that is passed over.
+
+    Raises:
+        InputError: there is nothing there, or nothing that looks like a scan, or a series is spread over
+            folders that hold others too.
+    """
+    if not path.exists():
+        raise InputError("is not there", path)
+    if path.is_file():
+        return [path]
+    found = discover(path)
+    if output is not None and output.resolve() != path.resolve():
+        found = [scan for scan in found if not scan.resolve().is_relative_to(output.resolve())]
+    if not found:
+        raise InputError("holds no NIfTI file and no DICOM series", path)
+    if len(found) == 1:
+        return found
+    told = {scan: _first(scan) for scan in found if scan.is_dir()}
+    # Where no modality is told the header is broken: reading the scan says so.
+    other = [scan for scan, first in told.items() if first and first.modality not in (PET, "")]
+    if len(other) == len(found):
+        return found  # and here what they are
+    for scan in other:
+        say(f"{scan}: holds no PET, passed over")
+    kept = [scan for scan in found if scan not in other]
+    return _joined(kept, {scan: first.series for scan, first in told.items() if first and scan in kept})
+
+
+def _joined(scans: Sequence[Path], series: dict[Path, str]) -> list[Path]:
+    """The scans, with the folders of one series replaced by their common parent."""
+    joined = list(scans)
+    for uid in sorted(set(series.values()) - {""}):
+        parts = [scan for scan, own in series.items() if own == uid]
+        instances = [[told.instance for told in _files(part)] for part in parts]
+        all_of_them = [instance for part in instances for instance in part]
+        if len(parts) == 1 or len(set(all_of_them)) < len(all_of_them):  # whole, or copies of one
+            continue
+        parent = Path(os.path.commonpath(parts))
+        if any(scan not in parts and scan.is_relative_to(parent) for scan in series):
+            names = " and ".join(str(part.relative_to(parent)) for part in parts[:2])
+            raise InputError(
+                f"{names} hold parts of one series beside others: give it a folder alone", parent
+            )
+        joined[joined.index(parts[0])] = parent
+        joined = [scan for scan in joined if scan not in parts]
+    return joined
+
+
+def _first(folder: Path) -> _Told | None:
+    """The first PET file of a folder, else its first DICOM file; None where there is none."""
+    first: _Told | None = None
+    for told in _files(folder):
+        if told.modality == PET:
+            return told
+        first = first or told
+    return first
+
+
+def _files(folder: Path) -> Iterator[_Told]:
+    import pydicom
+
+    from mapdiff.formats.dicom_files import quiet
+
+    for file in sorted(folder.rglob("*")):
+        if file.name.startswith(".") or not file.is_file():
+            continue
+        with quiet():
+            try:
+                header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(_TAGS))
+                yield _Told(*(str(header.get(tag, "") or "") for tag in _TAGS))
+            except Exception:  # no DICOM, or broken: reading the scan says so
+                continue
+
+
+_TAGS = ("Modality", "SeriesInstanceUID", "SOPInstanceUID")

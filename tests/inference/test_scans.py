@@ -1,0 +1,98 @@
+"""Which scans of a folder are restored: whole series, no other modality, no result of before."""
+
+import shutil
+from datetime import datetime
+from pathlib import Path
+
+import pydicom
+import pytest
+
+import mapdiff
+from mapdiff.errors import InputError
+from mapdiff.formats.dicom_series import new_study, series_of, write_series
+from mapdiff.inference.run import DenoiseOptions, denoise_many
+from mapdiff.inference.scans import scans_in
+from synthetic import low_dose_volume
+
+
+@pytest.fixture
+def series(tmp_path):
+    """`series(name)` writes a PET series of 16 slices into a folder of that name."""
+
+    def make(name: str) -> Path:
+        study = new_study(datetime(2024, 5, 6, 11), "A^B", "1", name)
+        folder = tmp_path / name
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        write_series(series_of(low_dose_volume(), study, "WB", 1), folder)
+        return folder
+
+    return make
+
+
+def split(folder: Path, into: int) -> None:
+    for number, file in enumerate(sorted(folder.iterdir())):
+        part = folder / f"part{number % into}"
+        part.mkdir(exist_ok=True)
+        file.rename(part / file.name)
+
+
+def spoil(folder: Path, **values: str) -> None:
+    for file in folder.iterdir():
+        header = pydicom.dcmread(file)
+        for keyword, value in values.items():
+            setattr(header, keyword, value)
+        header.save_as(file)
+
+
+def test_scans_are_found(scans, tmp_path):
+    assert [p.name for p in scans_in(scans)] == ["a.nii.gz", "b.nii.gz", "c.nii"]
+    assert scans_in(scans / "a.nii.gz") == [scans / "a.nii.gz"]
+    (tmp_path / "void").mkdir()
+    for path in (tmp_path / "void", tmp_path / "none"):
+        with pytest.raises(InputError, match=path.name):
+            scans_in(path)
+
+
+def test_a_series_in_several_folders_is_one_scan(series, tmp_path):
+    """As media hold them; each part alone has its own body, scale and noise."""
+    one, other = series("in/one"), series("in/other")
+    split(one, 3)
+    assert scans_in(one) == [one]
+    assert scans_in(tmp_path / "in") == [one, other]
+    assert mapdiff.read(one).shape == low_dose_volume().shape
+
+
+def test_copies_of_a_series_are_scans_each(series, tmp_path):
+    one = series("in/one")
+    copy = shutil.copytree(one, tmp_path / "in" / "backup" / "one")
+    assert scans_in(tmp_path / "in") == [copy, one]
+
+
+def test_parts_among_others_are_refused(series, tmp_path):
+    one = series("in/one")
+    split(one, 2)
+    (one / "part0").rename(tmp_path / "in" / "a")
+    (one / "part1").rename(tmp_path / "in" / "z")
+    series("in/other")
+    with pytest.raises(InputError, match="a and z hold parts of one series beside others"):
+        scans_in(tmp_path / "in")
+
+
+def test_other_modalities_are_passed_over(series, tmp_path):
+    pet, ct = series("in/pet"), series("in/ct")
+    spoil(ct, Modality="CT")
+    said: list[str] = []
+    assert scans_in(tmp_path / "in", say=said.append) == [pet]
+    assert said == [f"{ct}: holds no PET, passed over"]
+    assert scans_in(ct) == [ct]  # reading it says that it is CT
+    spoil(pet, Modality="CT")
+    assert scans_in(tmp_path / "in") == [ct, pet]
+
+
+def test_results_in_the_folder_are_not_restored_again(denoiser, scans):
+    out = scans / "restored"
+    for _ in range(2):
+        found = scans_in(scans, out)
+        assert [path.name for path in found] == ["a.nii.gz", "b.nii.gz", "c.nii"]
+        denoise_many(denoiser, scans, found, out, DenoiseOptions(), lambda _: lambda *_: None, lambda _: None)
+    assert not (out / "restored").exists()
