@@ -1,6 +1,8 @@
 """A small DICOM PET series to bend, and the identity in it that must never leak."""
 
 import os
+import re
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -58,3 +60,11 @@ def save_headers(headers: list[Dataset], folder: Path, ending: str = ".dcm") -> 
     for index, header in enumerate(headers):
         header.save_as(folder / f"slice{index:03d}{ending}", enforce_file_format=True)
     return folder
+
+
+def errors_of(file: Path) -> set[str]:
+    """What dciodvfy calls errors, less the UIDs that it quotes."""
+    done = subprocess.run(["dciodvfy", str(file)], capture_output=True, text=True, check=False)
+    lines = (done.stdout + done.stderr).splitlines()
+    assert any("PETImage" in line for line in lines), lines[:5]  # it knew what it looked at
+    return {re.sub("<[0-9.]+>", "<UID>", line) for line in lines if line.startswith("Error")}

@@ -7,7 +7,7 @@ import pytest
 
 from mapdiff import suv
 from mapdiff.errors import InputError
-from mapdiff.formats import acquisition_from_sidecar, bids, discover, sidecar
+from mapdiff.formats import acquisition_from_sidecar, bids, discover, read, sidecar, write
 from mapdiff.volume import Acquisition, Volume
 
 FULL = suv.completed(
@@ -37,6 +37,39 @@ def test_sidecar_and_back() -> None:
     assert acquisition_from_sidecar(fields) == FULL
     assert fields["TimeZero"] == "10:00:00" and fields["Units"] == "Bq/mL"
     assert fields["InjectedRadioactivity"] == pytest.approx(310)
+
+
+TIMES = {
+    "TimeZero": "10:00:00", "InjectionStart": 0, "ScanStart": 3600, "ImageDecayCorrectionTime": 3600,
+    "ImageDecayCorrected": True, "FrameTimesStart": [3600], "FrameDuration": [600],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        TIMES,
+        {**TIMES, "TimeZero": "11:00:00", "InjectionStart": -3600, "InjectionEnd": -3590,
+         "InfusionStart": -3600, "ScanStart": 0, "ImageDecayCorrectionTime": 0, "FrameTimesStart": [0]},
+        {**TIMES, "TimeZero": "10:00"},
+    ],
+)  # fmt: skip
+def test_times_that_a_sidecar_tells_stay_as_they_are(tmp_path: Path, told: dict) -> None:
+    """Denoising changes none; a time of injection that the user gives replaces them all."""
+    facts = {"Modality": "PT", "Units": "Bq/mL", "RadionuclideHalfLife": 6586.2, "PatientWeight": 60}
+    voxels = np.arange(8, dtype=np.float32).reshape(2, 2, 2)
+    write(volume(Acquisition()).with_array(voxels), tmp_path / "a_pet.nii")
+    (tmp_path / "a_pet.json").write_text(json.dumps({**facts, "InjectedRadioactivity": 300, **told}))
+    scan = read(tmp_path / "a_pet.nii")
+    assert scan.acquisition.uptake_s == 3600 and scan.acquisition.reference_clock_s == 39600
+    write(scan, tmp_path / "b_pet.nii")
+    again = json.loads((tmp_path / "b_pet.json").read_text())
+    assert {name: again[name] for name in told} == told
+    write(suv.with_supplied(scan, injection_time="10:30:00"), tmp_path / "c_pet.nii")
+    other = json.loads((tmp_path / "c_pet.json").read_text())
+    assert other["TimeZero"] == "10:30:00" and other["FrameTimesStart"] == [other["ScanStart"]] == [1800]
+    assert "InjectionEnd" not in other and "InfusionStart" not in other
+    assert read(tmp_path / "c_pet.nii").acquisition.uptake_s == 1800
 
 
 @pytest.mark.parametrize("name", [f for f in FULL.__dataclass_fields__ if f not in ("supplied", "missing")])

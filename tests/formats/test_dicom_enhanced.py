@@ -1,15 +1,17 @@
 """Enhanced multi-frame PET reads as the classic series of the same slices, and is written as one."""
 
+import shutil
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
-from small_series import make_headers
+from small_series import errors_of, make_headers
 
 import mapdiff
 from mapdiff.decay import mean_count_time
@@ -122,6 +124,61 @@ def test_times_that_name_another_zone(tmp_path: Path, series: Make, zone: str, h
     path = enhanced(tmp_path / "enhanced.dcm", in_utc)
     check_as_classic(path, series(), tmp_path / "out")
     assert mapdiff.read(path).acquisition.uptake_s == 3600
+
+
+#: What a classic header has and an enhanced one has elsewhere, or not at all.
+CLASSIC_ONLY = ("SeriesType", "NumberOfSlices", "CountsSource", "CorrectedImage")
+
+
+def without_the_classic(many: Dataset) -> None:
+    for keyword in CLASSIC_ONLY:
+        delattr(many, keyword)
+
+
+@pytest.mark.parametrize("maker", ["ACME", "GE MEDICAL SYSTEMS"])
+def test_the_written_series_is_whole_and_refers_to_the_frames(
+    tmp_path: Path, series: Make, maker: str
+) -> None:
+    def edit(many: Dataset) -> None:
+        without_the_classic(many)
+        many.Manufacturer = maker
+
+    path = enhanced(tmp_path / "enhanced.dcm", edit)
+    check_as_classic(path, series(), tmp_path / "out")
+    source = pydicom.dcmread(path)
+    for n, file in enumerate(sorted((tmp_path / "out").iterdir()), 1):
+        header = pydicom.dcmread(file)
+        (reference,) = header.SourceImageSequence
+        assert reference.ReferencedSOPClassUID == source.SOPClassUID
+        assert reference.ReferencedSOPInstanceUID == source.SOPInstanceUID
+        assert header.ImageIndex == reference.ReferencedFrameNumber == n
+        assert header.NumberOfSlices == 6 and list(header.SeriesType) == ["STATIC", "IMAGE"]
+        assert 59_000 < header.FrameReferenceTime < 60_000 and 1.006 < header.DecayFactor < 1.007
+    if shutil.which("dciodvfy") is not None:
+        theirs = errors_of(sorted(series().iterdir())[0])
+        assert errors_of(file) - theirs == set()
+
+
+def test_what_a_legacy_converted_file_keeps_aside_is_read(tmp_path: Path, series: Make) -> None:
+    """PS3.3 A.70: what the classic series said and no functional group does."""
+
+    def edit(many: Dataset) -> None:
+        many.SOPClassUID = "1.2.840.10008.5.1.4.1.1.128.1"
+        aside = Dataset()
+        for keyword in (*CLASSIC_ONLY, "RadiopharmaceuticalInformationSequence", "SeriesTime"):
+            aside[keyword] = many[keyword]
+            del many[keyword]
+        aside.Units, aside.DecayCorrection = "BQML", "START"
+        for keyword in ("DecayCorrected", "DecayCorrectionDateTime"):
+            del many[keyword]
+        many.SharedFunctionalGroupsSequence[0].UnassignedSharedConvertedAttributesSequence = [aside]
+
+    def no_unit(group: Dataset, k: int) -> None:
+        del group.RealWorldValueMappingSequence
+
+    path = enhanced(tmp_path / "enhanced.dcm", edit, no_unit)
+    check_as_classic(path, series(), tmp_path / "out")
+    assert mapdiff.read(path).unit == "Bq/mL"
 
 
 def test_series_time_after_the_decay_correction(tmp_path: Path, series: Make) -> None:

@@ -1,5 +1,4 @@
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -12,7 +11,7 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset, PrivateBlock
-from small_series import IDENTITY, SHARED
+from small_series import IDENTITY, SHARED, errors_of
 
 import mapdiff
 from mapdiff import suv
@@ -347,14 +346,6 @@ def test_a_nifti_cannot_become_dicom(series: Make, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"\.nii"):
         mapdiff.write(mapdiff.read(tmp_path / "x.nii"), tmp_path / "folder")
     assert not (tmp_path / "folder").exists()
-
-
-def errors_of(file: Path) -> set[str]:
-    """What dciodvfy calls errors, less the UIDs that it quotes."""
-    done = subprocess.run(["dciodvfy", str(file)], capture_output=True, text=True, check=False)
-    lines = (done.stdout + done.stderr).splitlines()
-    assert any("PETImage" in line for line in lines), lines[:5]  # it knew what it looked at
-    return {re.sub("<[0-9.]+>", "<UID>", line) for line in lines if line.startswith("Error")}
 
 
 @pytest.fixture(scope="module")

@@ -30,6 +30,16 @@ _UNITS = {
 }
 #: What makes a folder a BIDS dataset.
 DATASET_FILE = "dataset_description.json"
+#: Fields that tell from where times count, and all that count from there.
+_ORIGINS = ("TimeZero", "InjectionStart", "ScanStart", "FrameTimesStart")
+_TIMES = (
+    *_ORIGINS,
+    "InjectionEnd",
+    "InfusionStart",
+    "FrameDuration",
+    "ImageDecayCorrected",
+    "ImageDecayCorrectionTime",
+)
 _ACTIVITY = {"bq": 1.0, "kbq": 1e3, "mbq": 1e6, "gbq": 1e9, "mci": 3.7e7, "uci": 3.7e4}
 #: Fields of BIDS-PET and of dcm2niix that tell how a scan was made, and not of whom; `deidentify` keeps them.
 _IMPERSONAL = frozenset(
@@ -217,10 +227,24 @@ def sidecar(volume: Volume) -> dict[str, Any]:
             injected = round(facts.reference_clock_s - facts.uptake_s) % 86400
             fields["TimeZero"] = f"{injected // 3600:02d}:{injected // 60 % 60:02d}:{injected % 60:02d}"
     if facts.frame_s is not None:
-        fields |= {"FrameDuration": [facts.frame_s], "FrameTimesStart": [0]}
+        # From the injection where that is known, else from the scan's own start.
+        fields |= {"FrameDuration": [facts.frame_s], "FrameTimesStart": [fields.get("ScanStart", 0)]}
     if facts.supplied:
         fields["SuppliedByUser"] = list(facts.supplied)
     return fields
+
+
+def merged(had: dict[str, Any], fields: dict[str, Any], new_times: bool) -> dict[str, Any]:
+    """A source's sidecar with the fields of `sidecar` in it.
+
+    Denoising changes no time, so those that the source tells stay as they are, from whatever zero. A time of
+    injection that the user gave (`new_times`) replaces them all.
+    """
+    if new_times:
+        return {name: value for name, value in had.items() if name not in _TIMES} | fields
+    if any(name in had for name in _ORIGINS):
+        fields = {name: value for name, value in fields.items() if name not in _TIMES}
+    return had | fields
 
 
 def acquisition_from_sidecar(fields: dict[str, Any]) -> Acquisition:
@@ -278,8 +302,8 @@ def acquisition_from_sidecar(fields: dict[str, Any]) -> Acquisition:
     zero = fields.get("TimeZero")
     if isinstance(zero, str) and corrected_to is not None:
         parts = zero.split(":")
-        if len(parts) == 3 and all(part.replace(".", "").isdigit() for part in parts):
-            hours, minutes, seconds = (float(part) for part in parts)
+        if len(parts) in (2, 3) and all(part.replace(".", "").isdigit() for part in parts):
+            hours, minutes, seconds = (float(part) for part in [*parts, "0"][:3])
             clock = (hours * 3600 + minutes * 60 + seconds + corrected_to) % 86400
 
     def text(*names: str) -> str | None:

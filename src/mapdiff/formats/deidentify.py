@@ -163,8 +163,8 @@ _DAYS = ("StudyDate", "SeriesDate", "AcquisitionDate", "AcquisitionDateTime")
 #: Codes that stand whoever the patient is: an ID of "START-001" must not take the decay correction away.
 _CODES = frozenset({
     "ORIGINAL", "DERIVED", "PRIMARY", "SECONDARY", "AXIAL", "WHOLE BODY", "STATIC", "DYNAMIC", "GATED",
-    "IMAGE", "REPROJECTION", "NONE", "START", "ADMIN", "PT", "BQML", "CNTS", "CPS", "PROPCNTS", "GML", "CM2ML", "BW",
-    "LBM", "BSA", "EMISSION", "TRANSMISSION", "MONOCHROME2", "YES", "NO", "M", "F", "O",
+    "IMAGE", "REPROJECTION", "NONE", "START", "ADMIN", "PT", "BQML", "CNTS", "CPS", "PROPCNTS", "GML",
+    "CM2ML", "BW", "LBM", "BSA", "EMISSION", "TRANSMISSION", "MONOCHROME2", "YES", "NO", "M", "F", "O",
 })  # fmt: skip
 #: Of this process: replaced UIDs and numbers are alike in all that it writes, and nobody can find the old.
 _SECRET = os.urandom(32)

@@ -31,6 +31,15 @@ _UNITS = {
     "cm2/mlsuvbsa": ("CM2ML", "BSA"),
     "counts": ("CNTS", None),
 }
+#: Corrections: the enhanced file's flags (PS3.3 C.8.22.3) and the classic CorrectedImage (C.8.9.1.1.4).
+_CORRECTED = (
+    ("DecayCorrected", "DECY"),
+    ("AttenuationCorrected", "ATTN"),
+    ("ScatterCorrected", "SCAT"),
+    ("RandomsCorrected", "RAN"),
+    ("DeadTimeCorrected", "DTIM"),
+    ("PatientMotionCorrected", "MOTN"),
+)
 #: Attributes that only a multi-frame file has.
 _MULTI = (
     "SharedFunctionalGroupsSequence",
@@ -58,10 +67,26 @@ def frames_of(dataset: Dataset, path: Path) -> list[Dataset]:
     for element in dataset:
         if element.keyword not in _MULTI and not element.tag.is_private:
             common[element.tag] = copy.copy(element)
+    _take_over(common, _first(shared, "UnassignedSharedConvertedAttributesSequence"))
     common.SOPClassUID = PositronEmissionTomographyImageStorage
+    for keyword, value in (
+        ("NumberOfSlices", len(groups)),
+        ("SeriesType", ["STATIC", "IMAGE"]),
+        ("CountsSource", "EMISSION"),
+        ("CorrectedImage", [code for flag, code in _CORRECTED if dataset.get(flag) == "YES"]),
+    ):
+        if keyword not in common:
+            setattr(common, keyword, value)
     common.file_meta = dataset.file_meta
     _set_times(common, dataset)
     return [_frame(common, shared, group, index, path) for index, group in enumerate(groups)]
+
+
+def _take_over(header: Dataset, converted: Dataset | None) -> None:
+    """What the classic series said that a legacy converted file has no other place for (PS3.3 C.7.6.16.2)."""
+    for element in converted or ():
+        if element.tag not in header and not element.tag.is_private:
+            header[element.tag] = copy.copy(element)
 
 
 def _first(dataset: Dataset, keyword: str) -> Dataset | None:
@@ -104,7 +129,8 @@ def _frame(common: Dataset, shared: Dataset, group: Dataset, index: int, path: P
         for keyword in keywords:
             if keyword in source:
                 frame[keyword] = source[keyword]
-    frame.InstanceNumber = index + 1
+    _take_over(frame, _first(group, "UnassignedPerFrameConvertedAttributesSequence"))
+    frame.InstanceNumber = frame.ImageIndex = index + 1
     _set_units(
         frame, items(group, "RealWorldValueMappingSequence") or items(shared, "RealWorldValueMappingSequence")
     )

@@ -16,10 +16,22 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, PositronEmissionTomographyI
 
 from mapdiff import RESEARCH_USE, __version__
 from mapdiff.atomic import check_target, written_aside
+from mapdiff.decay import mean_count_time
 from mapdiff.errors import InputError
 from mapdiff.formats.deidentify import deidentified
-from mapdiff.formats.dicom_elements import GE, PHILIPS, SIEMENS, items, private, private_number, text
-from mapdiff.formats.dicom_files import copied, quiet
+from mapdiff.formats.dicom_elements import (
+    GE,
+    PHILIPS,
+    SIEMENS,
+    items,
+    private,
+    private_number,
+    text,
+)
+from mapdiff.formats.dicom_elements import (
+    number as number_of,
+)
+from mapdiff.formats.dicom_files import ENHANCED, copied, quiet
 from mapdiff.formats.dicom_in import DicomSource
 from mapdiff.formats.dicom_times import parse_date, parse_datetime, parse_time
 from mapdiff.volume import Acquisition, Volume
@@ -137,6 +149,7 @@ def derived(
     for k, header in enumerate(source.headers):
         dataset = _carried(header)
         _set_supplied(dataset, volume, injected)
+        _set_frame_reference(dataset, volume.acquisition.half_life_s)
         set_pixels(dataset, np.asarray(volume.array[:, :, k], dtype=np.float64).T / source.factor[k])
         dataset.SeriesInstanceUID = series
         dataset.SOPInstanceUID = generate_uid(prefix=None)
@@ -200,6 +213,29 @@ def _injected(facts: Acquisition, headers: Sequence[Dataset]) -> tuple[datetime,
     days = [midnight + timedelta(days=n) for n in (-1, 0, 1)]
     reference = min(days, key=lambda moment: abs((moment - first).total_seconds())) if known else midnight
     return reference - timedelta(seconds=facts.uptake_s), known
+
+
+def _set_frame_reference(dataset: Dataset, half_life_s: float | None) -> None:
+    """FrameReferenceTime, ms, and DecayFactor: a classic image must have them, an enhanced one has not.
+
+    The first is the mean count's offset from the series' start, to which a START image is decay corrected.
+    """
+    duration = number_of(dataset, "ActualFrameDuration")
+    if "FrameReferenceTime" in dataset or not duration or not half_life_s:
+        return
+    moments = []
+    for name in ("Series", "Acquisition"):
+        day, clock = parse_date(text(dataset, f"{name}Date")), parse_time(text(dataset, f"{name}Time"))
+        if day is None or clock is None:
+            return
+        moments.append(datetime.combine(day, clock))
+    after = 0.0
+    if text(dataset, "DecayCorrection") == "START":
+        after = (moments[1] - moments[0]).total_seconds()
+    mean = after + mean_count_time(duration / 1000, half_life_s)
+    dataset.FrameReferenceTime = decimal_string(1000 * mean)
+    if text(dataset, "DecayCorrection") == "START" and "DecayFactor" not in dataset:
+        dataset.DecayFactor = decimal_string(2.0 ** (mean / half_life_s))
 
 
 def _set_supplied(dataset: Dataset, volume: Volume, injected: tuple[datetime, bool] | None) -> None:
@@ -281,6 +317,9 @@ def _reference(header: Dataset) -> Dataset:
     item = Dataset()
     item.ReferencedSOPClassUID = str(header.get("SOPClassUID", PositronEmissionTomographyImageStorage))
     item.ReferencedSOPInstanceUID = str(header.get("SOPInstanceUID", ""))
+    stored = str(getattr(header, "file_meta", Dataset()).get("MediaStorageSOPClassUID", ""))
+    if stored in ENHANCED:  # the header is told in a classic image's words
+        item.ReferencedSOPClassUID, item.ReferencedFrameNumber = stored, int(header.InstanceNumber)
     purpose = _code("121322", "DCM", "Source image for image processing operation")
     item.PurposeOfReferenceCodeSequence = [purpose]
     return item

@@ -326,7 +326,7 @@ def _sidecar(
     if had is None and len(fields) <= 2 and model is None:  # Modality and Units are no facts of the scan
         return None
     if had is not None:
-        fields = had | fields
+        fields = bids.merged(had, fields, "uptake_s" in volume.acquisition.supplied)
     if source is not None and source.factor != 1 and volume.unit == source.unit and had and "Units" in had:
         fields["Units"] = had["Units"]
     if deidentify:
