@@ -168,23 +168,24 @@ def table(scanner: str, found: list[dict[str, dict[str, float]]], real: dict[str
     lines = [
         f"**{scanner}**, {len(found)} people",
         "",
-        "| dose | real median | simulated | ratio | of it inside the body | real, 5th to 95th percentile "
-        "| simulated, least to most | residual to full, inside, SD / mean |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| dose | real median | simulated | ratio | to these people's own | of it inside the body "
+        "| real, 5th to 95th percentile | simulated, least to most | residual to full, inside, SD / mean |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for recon, dose in RECONS.items():
         label = dose_label(dose)
         figures = np.array([person[label]["figure"] for person in found])
         median, there = float(np.median(figures)), float(np.median(real[recon]))
         low, high = np.percentile(real[recon], [5, 95])
+        own = float(np.median([person[label]["real"] for person in found]))
         share = np.median([person[label]["inside_share"] for person in found])
         residual = [person[label]["residual"] for person in found]
         shown = (
             "" if dose == FULL else f"{np.median(residual):.2f} ({min(residual):.2f} to {max(residual):.2f})"
         )
         lines.append(
-            f"| {label} | {there:.4f} | {median:.4f} | {median / there:.2f} | {share:.0%} "
-            f"| {low:.4f} to {high:.4f} | {figures.min():.4f} to {figures.max():.4f} | {shown} |"
+            f"| {label} | {there:.4f} | {median:.4f} | {median / there:.2f} | {median / own:.2f} "
+            f"| {share:.0%} | {low:.4f} to {high:.4f} | {figures.min():.4f} to {figures.max():.4f} | {shown} |"
         )
     return [*lines, ""]
 

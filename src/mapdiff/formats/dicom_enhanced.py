@@ -73,13 +73,19 @@ def frames_of(dataset: Dataset, path: Path) -> list[Dataset]:
         ("NumberOfSlices", len(groups)),
         ("SeriesType", ["STATIC", "IMAGE"]),
         ("CountsSource", "EMISSION"),
-        ("CorrectedImage", [code for flag, code in _CORRECTED if dataset.get(flag) == "YES"]),
+        ("CorrectedImage", _corrections(dataset)),
     ):
         if keyword not in common:
             setattr(common, keyword, value)
     common.file_meta = dataset.file_meta
     _set_times(common, dataset)
     return [_frame(common, shared, group, index, path) for index, group in enumerate(groups)]
+
+
+def _corrections(dataset: Dataset) -> list[str]:
+    """Nothing where the attenuation's is not told: a list without it would say that there was none."""
+    told = "AttenuationCorrected" in dataset
+    return [code for flag, code in _CORRECTED if told and dataset.get(flag) == "YES"]
 
 
 def _take_over(header: Dataset, converted: Dataset | None) -> None:

@@ -307,7 +307,7 @@ def level_plot(found: Sequence[tuple[str, str, float]]) -> Plot | None:
     panel.legend(fontsize=9)
     data: list[list[Any]] = [["subject", "nominal dose", "dose found"], *([p[0], p[2], p[3]] for p in points)]
     caption = (
-        "The dose that the noise of each input stands for on the scanners the model learned from. Another "
-        "scanner lies off the line: its noise at the same dose is another."
+        "The dose that the noise of each input stands for on the scanner that the model is calibrated on. "
+        "Another scanner lies off the line: its noise at the same dose is another."
     )
     return Plot("calibration-dose", "Dose found", caption, figure, data)

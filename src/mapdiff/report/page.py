@@ -214,7 +214,7 @@ def _summary(manifest: Mapping[str, Any]) -> dict[str, str]:
     if "dose_on_the_training_scanners" in level:
         dose = level["dose_on_the_training_scanners"]
         found["That is the dose"] = (
-            f"{dose:.3g} of full, on the scanners the model learned from"
+            f"{dose:.3g} of full, on the scanner that the model is calibrated on"
             if dose > 0
             else "below the lowest dose the model learned from"
         )
