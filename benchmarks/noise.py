@@ -185,7 +185,8 @@ def table(scanner: str, found: list[dict[str, dict[str, float]]], real: dict[str
         )
         lines.append(
             f"| {label} | {there:.4f} | {median:.4f} | {median / there:.2f} | {median / own:.2f} "
-            f"| {share:.0%} | {low:.4f} to {high:.4f} | {figures.min():.4f} to {figures.max():.4f} | {shown} |"
+            f"| {share:.0%} | {low:.4f} to {high:.4f} "
+            f"| {figures.min():.4f} to {figures.max():.4f} | {shown} |"
         )
     return [*lines, ""]
 
