@@ -240,3 +240,15 @@ def test_the_shared_series_and_its_mask_fit(shared: Path) -> None:
     mask = nib.load(shared / "suv_dro" / "DRO_0_0" / "mask" / "DRO_mask.nii.gz")
     np.testing.assert_allclose(scan.affine, mask.affine, atol=1e-4)
     assert scan.shape == mask.shape
+
+
+def test_padding_is_no_activity(series: Make) -> None:
+    def corners(header: Dataset, _: int) -> None:
+        stored = np.frombuffer(header.PixelData, "<i2").reshape(header.Rows, header.Columns).copy()
+        stored[0, 0] = -32768
+        header.PixelData = stored.tobytes()
+        header.add_new("PixelPaddingValue", "SS", -32768)
+
+    scan, plain = mapdiff.read(series(corners)), mapdiff.read(series())
+    assert (scan.array[0, 0] == 0).all()
+    np.testing.assert_array_equal(scan.array[1:, 1:], plain.array[1:, 1:])

@@ -67,7 +67,7 @@ def test_the_header_says_what_it_is(series: Make, tmp_path: Path) -> None:
             assert header[same].value == source[same].value
         assert header.ImageType[0] == "DERIVED" and header.BurnedInAnnotation == "NO"
         assert "map-diff-1" in header.DerivationDescription and "mapdiff" in header.DerivationDescription
-        assert header.SeriesDescription == "Full dose estimate"
+        assert header.SeriesDescription == "Full dose estimate: WB AC"
         assert header.ContributingEquipmentSequence[-1].Manufacturer == "mapdiff"
         assert header.file_meta.MediaStorageSOPInstanceUID == header.SOPInstanceUID
 

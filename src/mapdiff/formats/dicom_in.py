@@ -155,7 +155,11 @@ def _scaled(
             raise InputError(f"RescaleSlope (0028,1053) is {slope:g} in a slice ({name})", path)
         if stored.shape != shape[1:]:
             raise InputError(f"a slice has not the size that its header says ({name})", path)
-        array[k] = (stored * slope + (intercept or 0.0)) * factor[k]
+        padding = number(header, "PixelPaddingValue")
+        values = stored * slope + (intercept or 0.0)
+        if padding is not None and padding < 0:  # the corners of a round image, which nobody measured
+            values[stored == padding] = 0
+        array[k] = values * factor[k]
     return array
 
 

@@ -34,6 +34,7 @@ from mapdiff.formats.dicom_elements import (
 from mapdiff.formats.dicom_files import ENHANCED, copied, quiet
 from mapdiff.formats.dicom_in import DicomSource
 from mapdiff.formats.dicom_times import parse_date, parse_datetime, parse_time
+from mapdiff.formats.identity import impersonal
 from mapdiff.volume import Acquisition, Volume
 
 #: Derived, and PRIMARY since PS3.3 C.8.9.4.1.1 allows a PET image no other second value (dciodvfy checks it).
@@ -88,7 +89,7 @@ def write_dicom(
     Args:
         volume: the image on its source's grid; its unit may be another than the source's.
         path: a folder, or a .zip archive by its ending.
-        description: SeriesDescription and DerivationDescription.
+        description: SeriesDescription, with the source's after it, and DerivationDescription.
         model: the model's name and version.
         deidentify: keep no identity, and shift the dates; see `deidentify.deidentified`.
         overwrite: replace what is there.
@@ -155,7 +156,8 @@ def derived(
         dataset.SOPInstanceUID = generate_uid(prefix=None)
         dataset.SOPClassUID = PositronEmissionTomographyImageStorage
         dataset.ImageType = list(IMAGE_TYPE)
-        dataset.SeriesDescription = what[:64]
+        of = impersonal(header, text(header, "SeriesDescription"))
+        dataset.SeriesDescription = (f"{what}: {of}" if of else what)[:64]
         dataset.SeriesNumber = _series_number(header, number)
         dataset.DerivationDescription = f"{what} ({by})"[:1024]
         dataset.SourceImageSequence = [_reference(header)]
