@@ -10,7 +10,15 @@ import pytest
 import zarr
 
 from mapdiff.cohort import pack as packing
-from mapdiff.cohort.layout import COHORT_FILE, SUBJECT_FILE, dose_path, doses_of, subjects, write_image
+from mapdiff.cohort.layout import (
+    COHORT_FILE,
+    SUBJECT_FILE,
+    dose_path,
+    doses_of,
+    subjects,
+    truth_path,
+    write_image,
+)
 from mapdiff.cohort.pack import KEPT, LEFT_OUT, PACKED, pack
 from mapdiff.cohort.store import BLOCK, CHUNK, SHARD, body_blocks, is_store, store_subjects
 from mapdiff.cohort.subject import load_subject
@@ -139,6 +147,8 @@ def test_a_changed_subject_is_packed_again(cohort, tmp_path):
     pack(cohort, tmp_path / "s", jobs=1)
     for dose, scan in nested_scans(smooth_body(seed=9), seed=9).items():
         write_image(volume_of(2000 * scan), dose_path(cohort / "sub-002", "sub-002", dose))
+    truth = truth_path(cohort / "sub-002", "sub-002", "noisefree")
+    write_image(volume_of(2000 * smooth_body(seed=9)), truth)
     assert [e.status for e in pack(cohort, tmp_path / "s", jobs=1)] == [KEPT, PACKED, KEPT]
     stored = store_subjects(tmp_path / "s")[1]
     np.testing.assert_array_equal(stored.read(whole(stored))[:-1], load_subject(cohort / "sub-002").scans)
