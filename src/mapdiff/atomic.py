@@ -11,6 +11,9 @@ from pathlib import Path
 
 from mapdiff.errors import InputError
 
+#: Characters of a name that its aside keeps.
+LONGEST = 60
+
 
 def check_target(path: Path, overwrite: bool | None, ours: str | None = None) -> None:
     """Refuse an output that is there already, before any work is done.
@@ -32,6 +35,9 @@ def check_target(path: Path, overwrite: bool | None, ours: str | None = None) ->
         for entry in path.iterdir():
             if ours is None or not re.fullmatch(ours, entry.name):
                 raise InputError(f"is a folder that holds other things ({entry.name}); not replaced", path)
+    if ours is not None and path.is_dir() and (path.is_symlink() or os.path.ismount(path)):
+        kind = "a link to a folder" if path.is_symlink() else "a mounted disk"
+        raise InputError(f"is {kind}, which cannot be replaced whole; give a new name in it", path)
     parent = path.absolute().parent
     while not parent.exists():
         parent = parent.parent
@@ -43,11 +49,15 @@ def check_target(path: Path, overwrite: bool | None, ours: str | None = None) ->
 
 def remove_asides(path: Path) -> None:
     """Remove what writers of `path` left that were killed; nobody else may be writing it now."""
-    for aside in path.parent.glob(f".aside-????????-{glob.escape(path.name)}"):
-        if aside.is_dir():
-            shutil.rmtree(aside, ignore_errors=True)
-        else:
-            aside.unlink(missing_ok=True)
+    for aside in path.parent.glob(f".aside-????????-{glob.escape(path.name[-LONGEST:])}"):
+        _remove(aside)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -64,18 +74,19 @@ def written_aside(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot be written: {error.strerror or error}", path) from error
-    aside = path.parent / f".aside-{uuid.uuid4().hex[:8]}-{path.name}"
+    # Names may have 255 bytes: of a longer one its end is kept, where the endings are.
+    aside, old = (path.parent / f".aside-{uuid.uuid4().hex[:8]}-{path.name[-LONGEST:]}" for _ in range(2))
     try:
         yield aside
-        if path.is_dir():
-            shutil.rmtree(path)
+        if path.is_dir():  # no name can take a folder's place: it goes aside whole, in an instant
+            path.rename(old)
         aside.replace(path)
     except OSError as error:
         if error.filename is not None and not str(error.filename).startswith(str(aside)):
             raise  # another file's fault, which its reader names
         raise InputError(f"cannot be written: {error.strerror or error}", path) from error
     finally:
-        if aside.is_dir():
-            shutil.rmtree(aside, ignore_errors=True)
-        else:
-            aside.unlink(missing_ok=True)
+        if old.is_dir() and not path.exists():
+            old.rename(path)
+        for left in (aside, old):
+            _remove(left)

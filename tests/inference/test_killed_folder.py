@@ -20,7 +20,8 @@ import os, random, signal, sys, time
 from pathlib import Path
 import torch
 from mapdiff.inference.denoiser import Denoiser
-from mapdiff.inference.run import DenoiseOptions, denoise_many
+from mapdiff.inference.batch import denoise_many
+from mapdiff.inference.run import DenoiseOptions
 from mapdiff.inference.scans import scans_in
 
 folder, out, whole, model, kills = *map(Path, sys.argv[1:5]), int(sys.argv[5])

@@ -9,11 +9,12 @@ import pytest
 
 import mapdiff
 from mapdiff.errors import InputError
+from mapdiff.inference import run
+from mapdiff.inference.batch import denoise_many
 from mapdiff.inference.run import (
     DenoiseOptions,
     beside,
     denoise_file,
-    denoise_many,
     input_hash,
     manifest_path,
     output_path,
@@ -26,8 +27,8 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
-def batch(denoiser, folder, output, overwrite=False):
-    options = DenoiseOptions(overwrite=overwrite)
+def batch(denoiser, folder, output, overwrite=False, **options):
+    options = DenoiseOptions(overwrite=overwrite, **options)
     said: list[str] = []
     result = denoise_many(
         denoiser,
@@ -171,6 +172,91 @@ def test_a_batch_makes_again_what_a_stop_left_without_manifest(denoiser, scans, 
     manifest_path(output / "a.nii.gz").unlink()
     result, _ = batch(denoiser, scans, output)
     assert [p.name for p in result.done] == ["a.nii.gz"] and manifest_path(output / "a.nii.gz").is_file()
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.json", "a_dose-1-2.nii.gz"])
+def test_a_batch_replaces_nothing_that_is_not_mapdiffs(denoiser, scans, tmp_path, name):
+    """Full-dose references under the scans' names, say, in the folder that is given for the results."""
+    output = tmp_path / "out"
+    output.mkdir()
+    if name.endswith("json"):
+        (output / name).write_text('{"Modality": "PT", "GeneratedBy": [{"Name": "another"}]}')
+    else:
+        mapdiff.write(low_dose_volume(seed=5), output / name)
+    before = (output / name).read_bytes()
+    result, _ = batch(denoiser, scans, output, save_stages=True)
+    assert [p.name for p in result.done] == ["c.nii"] and (output / name).read_bytes() == before
+    assert f"{name}: exists already and is not mapdiff's" in dict(result.failed)[scans / "a.nii.gz"]
+    assert not manifest_path(output / "a.nii.gz").exists()
+
+
+def test_a_stage_does_not_take_another_scans_name(denoiser, tmp_path):
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for seed, name in enumerate(("a.nii.gz", "a_dose-1-2.nii.gz")):
+        mapdiff.write(low_dose_volume(seed=seed), folder / name)
+    result, _ = batch(denoiser, folder, tmp_path / "out", save_stages=True)
+    assert len(result.done) == 1 and "names of those of a.nii.gz" in result.failed[0][1]
+    result, _ = batch(denoiser, folder, tmp_path / "plain")
+    assert len(result.done) == 2 and not result.failed
+
+
+def test_what_a_manifest_names_and_is_gone_is_made_again(denoiser, scans, tmp_path):
+    output = tmp_path / "out"
+    batch(denoiser, scans, output)
+    (output / "a.nii.gz").unlink()
+    result, _ = batch(denoiser, scans, output)
+    assert [p.name for p in result.done] == ["a.nii.gz"] and (output / "a.nii.gz").is_file()
+
+
+def test_what_nobody_foresaw_of_one_scan_stops_no_other(denoiser, scans, tmp_path, monkeypatch):
+    denoise = denoiser.denoise
+
+    def failing(volume, **settings):
+        if volume.array.sum() == mapdiff.read(scans / "a.nii.gz").array.sum():
+            raise MemoryError("DOE^JANE")
+        return denoise(volume, **settings)
+
+    monkeypatch.setattr(denoiser, "denoise", failing)
+    result, said = batch(denoiser, scans, tmp_path / "out")
+    assert [p.name for p in result.done] == ["c.nii"] and "JANE" not in str(result.failed) + str(said)
+    assert "MemoryError" in dict(result.failed)[scans / "a.nii.gz"]
+
+
+def test_a_full_disk_leaves_none_of_the_results(denoiser, scans, tmp_path, monkeypatch):
+    count = 0
+
+    def full(*words, **settings):
+        nonlocal count
+        count += 1
+        if count == 3:
+            raise InputError("cannot be written: No space left on device")
+        return mapdiff.write(*words, **settings)
+
+    output = tmp_path / "out.nii.gz"
+    options = DenoiseOptions(save_stages=True)
+    with monkeypatch.context() as patch, pytest.raises(InputError, match="No space"):
+        patch.setattr(run, "write", full)
+        denoise_file(denoiser, scans / "a.nii.gz", output, options)
+    assert [path.name for path in tmp_path.iterdir()] == ["scans"]
+    denoise_file(denoiser, scans / "a.nii.gz", output, options)
+    assert manifest_path(output).is_file()
+
+
+def test_an_existing_stage_is_told_before_the_work(denoiser, scans, tmp_path, monkeypatch):
+    (tmp_path / "out_dose-1-2.nii.gz").write_text("mine")
+    monkeypatch.setattr(denoiser, "denoise", None)
+    with pytest.raises(InputError, match="out_dose-1-2"):
+        denoise_file(denoiser, scans / "a.nii.gz", tmp_path / "out.nii.gz", DenoiseOptions(save_stages=True))
+
+
+def test_the_inputs_sidecar_is_not_the_results(denoiser, scans):
+    sidecar = scans / "a.json"
+    sidecar.write_text(json.dumps({"Modality": "PT", "Units": "Bq/mL"}))
+    before = sidecar.read_bytes()
+    with pytest.raises(InputError, match="would take the input's sidecar"):
+        denoise_file(denoiser, scans / "a.nii.gz", scans / "a.nii", DenoiseOptions(overwrite=True))
+    assert sidecar.read_bytes() == before
 
 
 @pytest.mark.parametrize("overwrite", [False, True])

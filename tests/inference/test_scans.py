@@ -10,7 +10,8 @@ import pytest
 import mapdiff
 from mapdiff.errors import InputError
 from mapdiff.formats.dicom_series import new_study, series_of, write_series
-from mapdiff.inference.run import DenoiseOptions, denoise_many
+from mapdiff.inference.batch import denoise_many
+from mapdiff.inference.run import DenoiseOptions
 from mapdiff.inference.scans import scans_in
 from synthetic import low_dose_volume
 

@@ -3,7 +3,8 @@
 import pytest
 
 from mapdiff.errors import InputError
-from mapdiff.inference.run import DenoiseOptions, denoise_many, manifest_path
+from mapdiff.inference.batch import denoise_many
+from mapdiff.inference.run import DenoiseOptions, manifest_path
 from mapdiff.inference.scans import scans_in
 from mapdiff.inference.share import Share, share_of_work
 from synthetic import low_dose_volume

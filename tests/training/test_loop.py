@@ -184,6 +184,25 @@ def test_a_finished_run_is_not_that_of_other_cohorts_or_another_calibration(stra
         train([store], straight, CONFIG, Resources(device="cpu"), calibration=nominal_calibration())
 
 
+def test_a_refused_restart_removes_nothing(straight, store, tmp_path, monkeypatch):
+    run = shutil.copytree(straight, tmp_path / "run")
+    before = {p.name: p.read_bytes() for p in run.iterdir() if p.is_file()}
+    free = shutil.disk_usage(run)._replace(free=100)
+    with monkeypatch.context() as patch, pytest.raises(InputError, match="the disk has"):
+        patch.setattr(shutil, "disk_usage", lambda _: free)
+        train([store], run, CONFIG, Resources(device="cpu"), restart=True, say=lambda line: None)
+    assert {p.name: p.read_bytes() for p in run.iterdir() if p.is_file()} == before
+
+
+def test_a_model_whose_state_is_gone_is_not_replaced_unasked(straight, store, tmp_path):
+    run = shutil.copytree(straight, tmp_path / "run")
+    (run / "state.safetensors").unlink()
+    before = (run / "model.safetensors").read_bytes()
+    with pytest.raises(InputError, match=r"holds a \w+\.safetensors without the state"):
+        go(store, run)
+    assert (run / "model.safetensors").read_bytes() == before
+
+
 def test_a_person_in_two_cohorts_is_refused(store, tmp_path):
     """Held out of the first, trained on in the second."""
     other = shutil.copytree(store, tmp_path / "other")

@@ -85,12 +85,12 @@ def denoise(
     from mapdiff.formats.dicom_out import SERIES_FILES
     from mapdiff.formats.nifti import is_nifti
     from mapdiff.formats.udpet import read_csv
+    from mapdiff.inference.batch import denoise_many
     from mapdiff.inference.denoiser import Denoiser
     from mapdiff.inference.run import (
         DenoiseOptions,
         batch_target,
         denoise_file,
-        denoise_many,
         output_path,
     )
     from mapdiff.inference.scans import scans_in
@@ -103,6 +103,8 @@ def denoise(
 
     if samples < 0 or samples == 1:
         raise InputError(f"--samples {samples}: 2 or more, or 0 for the deterministic result")
+    if seed < 0:
+        raise InputError(f"--seed {seed}: 0 or more")
     table = {} if csv is None else read_csv(csv)
     supplied = Supplied(weight, becquerels(injected_activity), injection_time, table)
     options = DenoiseOptions(

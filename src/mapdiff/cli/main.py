@@ -1,5 +1,6 @@
 """The `mapdiff` command: collects the verbs and turns errors into exit codes."""
 
+import signal
 import sys
 import traceback
 from typing import Annotated, NoReturn
@@ -20,6 +21,7 @@ app = typer.Typer(
 
 # What typer makes of a KeyboardInterrupt, by the shells' convention of 128 + SIGINT.
 INTERRUPTED = 130
+TERMINATED = 143
 
 
 def _print_version(value: bool) -> None:
@@ -43,6 +45,8 @@ for verb in VERBS:
 
 def run() -> None:
     """Run the command line; exit codes: 0 done, 2 input or call, 3 part of a batch, 1 our fault."""
+    # So that what is written aside is removed; `train` has its own way to stop.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
         # Not standalone: there typer draws boxes of several lines round an error, and an interrupt is silent.
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from fractions import Fraction
@@ -227,11 +228,17 @@ def batches(
         num_workers=workers,
         persistent_workers=workers > 0,
         prefetch_factor=AHEAD if workers else None,
+        worker_init_fn=_outlive_one_signal if workers else None,
     )
     for batch in islice(loader, len(steps)):
         if isinstance(batch, InputError):
             raise batch
         yield batch
+
+
+def _outlive_one_signal(number: int) -> None:
+    """SIGTERM to the whole process group is the trainer's to answer: it saves its state, then ends these."""
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
 
 
 def dose_index(doses: Sequence[Fraction], dose: Fraction) -> int:

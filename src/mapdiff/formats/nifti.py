@@ -27,6 +27,8 @@ from mapdiff.scratch import release, slabs
 from mapdiff.volume import UNKNOWN, Acquisition, Volume
 
 ENDINGS = (".nii", ".nii.gz")
+#: Slices that are scaled at a time.
+SLICES = 32
 _PET = ("PT", "PET", "")
 _DAMAGED = "is damaged: its gzip checksum does not fit"
 
@@ -145,7 +147,14 @@ def _voxels(path: Path, proxy: Any) -> NDArray[np.float32]:
     """The scaled voxels; a .gz is read to its end, where its checksum is."""
     with nib.openers.ImageOpener(str(path)) as file:
         spec = (proxy.shape, proxy.dtype, proxy.offset, proxy.slope, proxy.inter)
-        array = np.asarray(nib.arrayproxy.ArrayProxy(file, spec), dtype=np.float32)  # type: ignore[no-untyped-call]
+        stored = nib.arrayproxy.ArrayProxy(file, spec)  # type: ignore[no-untyped-call]
+        if proxy.dtype == np.float32 and path.suffix.lower() != ".gz":
+            array = np.asarray(stored, dtype=np.float32)  # mapped from the file where it has no slope
+        else:  # scaling takes 8 or 16 bytes for each voxel: of some slices at a time
+            array = np.empty(proxy.shape, np.float32, order="F")
+            for first in range(0, proxy.shape[2], SLICES):
+                part = (slice(None), slice(None), slice(first, first + SLICES))
+                array[part] = stored[part]
         while path.suffix.lower() == ".gz" and file.read(2**20):
             pass
     return array

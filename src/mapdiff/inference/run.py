@@ -3,8 +3,9 @@
 import hashlib
 import json
 import platform
+import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,14 @@ import numpy as np
 import torch
 
 from mapdiff import RESEARCH_USE, __version__
-from mapdiff.atomic import check_target, remove_asides, written_aside
+from mapdiff.atomic import check_target, written_aside
 from mapdiff.dose import ANCHORS, dose_label
-from mapdiff.errors import InputError, MapdiffError
+from mapdiff.errors import InputError
 from mapdiff.formats import read, write
-from mapdiff.formats.bids import derivative_name, is_bids_pet, sidecar_path, write_dataset_description
+from mapdiff.formats.bids import derivative_name, is_bids_pet, sidecar_path
 from mapdiff.formats.dicom_out import SERIES_FILES
 from mapdiff.formats.nifti import is_nifti
 from mapdiff.inference.denoiser import EVALUATIONS, FAST_EVALUATIONS, Denoiser, Progress, Restoration
-from mapdiff.inference.share import ALL, Share
 from mapdiff.inference.supplied import Supplied, facts_of
 from mapdiff.scratch import slabs
 from mapdiff.volume import Volume
@@ -163,8 +163,16 @@ def denoise_file(
         )
     if output.resolve().is_relative_to(source.resolve()):
         raise InputError(f"lies in the input's folder ({source.name}), which would hold two scans", output)
-    check_target(output, options.overwrite, SERIES_FILES)
-    check_target(manifest_path(output), options.overwrite)
+    if (
+        is_nifti(source)
+        and is_nifti(output)
+        and sidecar_path(output).resolve() == sidecar_path(source).resolve()
+    ):
+        raise InputError(
+            f"would have the input's sidecar ({sidecar_path(source).name}); give another name", output
+        )
+    for name in names_of(output, options):
+        check_target(name, options.overwrite, SERIES_FILES)
     volume = read(source, series=options.series, unit=options.unit)
     try:
         volume = options.supplied.applied(volume, source)
@@ -184,17 +192,28 @@ def denoise_file(
     for path in outputs:
         check_target(path, options.overwrite, SERIES_FILES)
     model = f"{denoiser.model.method} {denoiser.hash[:12]}, mapdiff {__version__}"
+    # No manifest of before may speak for what is half replaced.
+    manifest_path(output).unlink(missing_ok=True)
+    there = {name for name in names_of(output, options) if name.exists()}
     # The main output comes last: where it is, all of them are.
-    for number, (path, (image, words)) in reversed(list(enumerate(outputs.items(), 1000))):
-        write(
-            image,
-            path,
-            description=f"mapdiff {words}",
-            model=model,
-            deidentify=options.deidentify,
-            overwrite=options.overwrite,
-            number=number,
-        )
+    try:
+        for number, (path, (image, words)) in reversed(list(enumerate(outputs.items(), 1000))):
+            write(
+                image,
+                path,
+                description=f"mapdiff {words}",
+                model=model,
+                deidentify=options.deidentify,
+                overwrite=options.overwrite,
+                number=number,
+            )
+    except BaseException:
+        for name in names_of(output, options):  # what this call has made, and nobody asked for alone
+            if name not in there and name.is_file():
+                name.unlink(missing_ok=True)
+            elif name not in there:
+                shutil.rmtree(name, ignore_errors=True)
+        raise
     manifest = _manifest(denoiser, volume, result, source, list(outputs), options)
     after(volume, result, manifest, output)
     with written_aside(manifest_path(output)) as aside:
@@ -243,7 +262,7 @@ def _manifest(
         },
         "acquisition": facts_of(volume),
         "outputs": [path.name for path in outputs],
-        "parameters": _parameters(denoiser, options),
+        "parameters": parameters_of(denoiser, options),
         "noise_level": {
             "value": round(result.level, 5),
             "convention": "NMAE against the noise-free image, inside the body",
@@ -257,88 +276,23 @@ def _manifest(
     }
 
 
-def _names(output: Path) -> list[Path]:
-    """All files that a scan's run may write."""
-    words = [*(f"dose-{dose_label(dose).replace('/', '-')}" for dose in ANCHORS), "deviation"]
+def names_of(output: Path, options: "DenoiseOptions | None" = None) -> list[Path]:
+    """All that a scan's run may write, with any options or with these."""
+    stages = [f"dose-{dose_label(dose).replace('/', '-')}" for dose in ANCHORS]
+    words = [
+        *(stages if options is None or options.save_stages else ()),
+        *(["deviation"] if options is None or options.samples else ()),
+    ]
     images = [output, *(beside(output, word) for word in words)]
     return [manifest_path(output), *images, *(sidecar_path(image) for image in images if is_nifti(image))]
 
 
-@dataclass(frozen=True)
-class BatchResult:
-    """What became of each scan of a batch: done now, done before, or failed with its error's text.
-
-    `otherwise` are those of the skipped that were done by another model or with other options.
-    """
-
-    done: tuple[Path, ...]
-    skipped: tuple[Path, ...]
-    otherwise: tuple[Path, ...]
-    failed: tuple[tuple[Path, str], ...]
+def _same_sidecar(source: Path, output: Path) -> bool:
+    return sidecar_path(output).resolve() == sidecar_path(source).resolve()
 
 
-def denoise_many(
-    denoiser: Denoiser,
-    folder: Path,
-    scans: list[Path],
-    output: Path,
-    options: DenoiseOptions,
-    progress: Callable[[str], Progress],
-    say: Callable[[str], None],
-    after: After = lambda volume, result, manifest, output: None,
-    share: Share = ALL,
-) -> BatchResult:
-    """Denoise each scan of a folder into `output`, the folder's structure kept; go on after a bad one.
-
-    A scan whose manifest is there is done and skipped, unless `options.overwrite`. Where the folder is a BIDS
-    dataset, the output is a derivative one. Where several processes work on the folder, each takes its
-    `share`; all must be given the same `scans`.
-    """
-    done, skipped, otherwise, failed = [], [], [], []
-    write_dataset_description(folder, output)
-    taken: dict[Path, Path] = {}
-    for number, scan in enumerate(scans):
-        target = batch_target(scan, folder, output)
-        other = taken.setdefault(manifest_path(target), scan)
-        if not share.mine(number):
-            continue
-        if other != scan:
-            cause = f"{scan}: its manifest would be that of {other.name}; denoise it by itself"
-            failed.append((scan, cause))
-            say(f"failed: {cause}")
-            continue
-        if manifest_path(target).exists() and not options.overwrite:
-            skipped.append(scan)
-            if not _made_so(manifest_path(target), denoiser, options):
-                otherwise.append(scan)
-            continue
-        try:
-            # What a stopped run left without its manifest is made again; what it left half written goes.
-            for name in _names(target):
-                remove_asides(name)
-            again = replace(options, overwrite=True)
-            denoise_file(denoiser, scan, target, again, progress(scan.name), say, after)
-            done.append(scan)
-        except MapdiffError as error:
-            failed.append((scan, str(error)))
-            say(f"failed: {error}")
-    return BatchResult(tuple(done), tuple(skipped), tuple(otherwise), tuple(failed))
-
-
-def _made_so(manifest: Path, denoiser: Denoiser, options: DenoiseOptions) -> bool:
-    """Whether a result was made by this model and with these options."""
-    try:
-        told = json.loads(manifest.read_text())
-        parameters, model = dict(told["parameters"]), told["model"]["sha256"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-    wanted = _parameters(denoiser, options)
-    no_matter = {"device", "precision", *(() if options.samples else ("seed",))}
-    same = all(parameters.get(name) == value for name, value in wanted.items() if name not in no_matter)
-    return bool(same and model == denoiser.hash)
-
-
-def _parameters(denoiser: Denoiser, options: DenoiseOptions) -> dict[str, Any]:
+def parameters_of(denoiser: Denoiser, options: DenoiseOptions) -> dict[str, Any]:
+    """What a manifest tells of how a result was asked for."""
     return {
         "samples": options.samples,
         "seed": options.seed,

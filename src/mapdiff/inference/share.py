@@ -66,5 +66,7 @@ def share_of_work() -> Share:
     if all(value.isdigit() for value in array):
         number, first, step, count = map(int, array)
         task = (number - first) // max(step, 1)
+        if task >= count or (number - first) % max(step, 1):
+            raise InputError("the SLURM array's tasks are not evenly spaced: give --array=0-N, or --no-share")
         rank, world = task * world + rank, world * count
     return Share(rank, world, local)

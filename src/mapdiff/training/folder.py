@@ -16,6 +16,7 @@ MODEL_FILE = "model.safetensors"
 BEST_FILE = "best.safetensors"
 CALIBRATION_FILE = "calibration.json"
 LOCK_FILE = ".lock"
+_RESULTS = (STATE_FILE, MODEL_FILE, BEST_FILE, LOG_FILE, CALIBRATION_FILE, PICTURE_FILE)
 
 
 @contextlib.contextmanager
@@ -45,7 +46,7 @@ def claimed(run: Path) -> Iterator[None]:
 
 def clear(run: Path) -> None:
     """Remove a run's results, not the stores of its cohorts."""
-    for name in (STATE_FILE, MODEL_FILE, BEST_FILE, LOG_FILE, CALIBRATION_FILE, PICTURE_FILE):
+    for name in _RESULTS:
         (run / name).unlink(missing_ok=True)
     shutil.rmtree(run / BOARD_FOLDER, ignore_errors=True)
 
@@ -70,12 +71,28 @@ def check_same(before: dict[str, Any], now: dict[str, Any], run: Path) -> None:
             )
 
 
-def check_room(run: Path, parameters: int) -> None:
+def check_new(run: Path) -> None:
+    """Refuse to begin in a folder that holds the model of a run whose state is gone.
+
+    Raises:
+        InputError: it does.
+    """
+    for name in (MODEL_FILE, BEST_FILE):
+        if (run / name).exists():
+            raise InputError(
+                f"holds a {name} without the state it was trained to, so that the run cannot go on; give "
+                "another folder, or --restart to begin anew in this one",
+                run,
+            )
+
+
+def check_room(run: Path, parameters: int, anew: bool = False) -> None:
     """Refuse a disk that cannot hold the run's files.
 
     Args:
         run: the folder.
         parameters: of the network.
+        anew: the run's files that are there will be removed.
 
     Raises:
         InputError: there is not enough room.
@@ -84,6 +101,8 @@ def check_room(run: Path, parameters: int) -> None:
     # written aside; ten megabytes for the log, TensorBoard and the picture.
     needed = 4 * parameters * (4 + 4 + 1 + 1) + 10 * 2**20
     free = shutil.disk_usage(run).free
+    if anew:
+        free += sum((run / name).stat().st_size for name in _RESULTS if (run / name).exists())
     if free < needed:
         raise InputError(
             f"the disk has {free / 2**20:.0f} MB left, the run needs {needed / 2**20:.0f} MB", run

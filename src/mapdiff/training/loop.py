@@ -23,7 +23,7 @@ from mapdiff.methods.registry import method_named
 from mapdiff.training.checkpoint import load_state, read_header, start_state
 from mapdiff.training.config import Resources, TrainingConfig
 from mapdiff.training.data import TrainingData, check_sizes, default_workers, open_stores, prepare_stores
-from mapdiff.training.folder import MODEL_FILE, STATE_FILE, check_room, check_same, claimed, clear
+from mapdiff.training.folder import MODEL_FILE, STATE_FILE, check_new, check_room, check_same, claimed, clear
 from mapdiff.training.keeper import Keeper
 from mapdiff.training.optimizer import optimizer_for
 from mapdiff.training.processes import first_alone, launched, share_of
@@ -79,6 +79,8 @@ def train(
     header = read_header(run / STATE_FILE) if (run / STATE_FILE).exists() and not restart else None
     if header is not None:
         check_same(header["facts"], facts, run)
+    elif not restart:
+        check_new(run)
 
     check_sizes(cohorts, config.validation)
     with ExitStack() as claim:
@@ -125,9 +127,9 @@ def _run(
     wrapped, *wrapped_optimizers = fabric.setup(net, *optimizers.values())
     state = start_state(net, optimizers)
     keeper = None
+    first_alone(fabric, lambda: check_room(run, parameters(net), restart))
     if fabric.is_global_zero and restart:
         clear(run)
-    first_alone(fabric, lambda: check_room(run, parameters(net)))
     if not restart and (run / STATE_FILE).exists():
         load_state(state, run / STATE_FILE)
         say(f"going on at step {state.step} of {config.steps}")
