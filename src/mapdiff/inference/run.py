@@ -163,14 +163,8 @@ def denoise_file(
         )
     if output.resolve().is_relative_to(source.resolve()):
         raise InputError(f"lies in the input's folder ({source.name}), which would hold two scans", output)
-    if (
-        is_nifti(source)
-        and is_nifti(output)
-        and sidecar_path(output).resolve() == sidecar_path(source).resolve()
-    ):
-        raise InputError(
-            f"would have the input's sidecar ({sidecar_path(source).name}); give another name", output
-        )
+    if is_nifti(source) and is_nifti(output) and _same_sidecar(source, output):
+        raise InputError(f"would take the input's sidecar ({sidecar_path(source).name})", output)
     for name in names_of(output, options):
         check_target(name, options.overwrite, SERIES_FILES)
     volume = read(source, series=options.series, unit=options.unit)
