@@ -50,10 +50,11 @@ def check_target(path: Path, overwrite: bool | None, ours: str | None = None) ->
 def remove_asides(path: Path) -> None:
     """Remove what writers of `path` left that were killed; nobody else may be writing it now."""
     for aside in path.parent.glob(f".aside-????????-{glob.escape(path.name[-LONGEST:])}"):
-        _remove(aside)
+        remove(aside)
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Remove a file or a whole folder, or nothing where there is none."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -89,4 +90,4 @@ def written_aside(path: Path) -> Iterator[Path]:
         if old.is_dir() and not path.exists():
             old.rename(path)
         for left in (aside, old):
-            _remove(left)
+            remove(left)

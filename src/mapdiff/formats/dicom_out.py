@@ -24,12 +24,10 @@ from mapdiff.formats.dicom_elements import (
     PHILIPS,
     SIEMENS,
     items,
+    number,
     private,
     private_number,
     text,
-)
-from mapdiff.formats.dicom_elements import (
-    number as number_of,
 )
 from mapdiff.formats.dicom_files import ENHANCED, copied, quiet
 from mapdiff.formats.dicom_in import DicomSource
@@ -183,14 +181,14 @@ def _carried(header: Dataset) -> Dataset:
         if element.keyword not in _DROPPED:
             dataset[tag] = copy.copy(element)
     for group, creator, elements in SAFE_PRIVATE:
-        for number in elements:
-            told = private(header, group, number, creator)
+        for offset in elements:
+            told = private(header, group, offset, creator)
             if group == 0x7053:
-                vr, safe = "DS", private_number(header, group, number, creator) is not None
+                vr, safe = "DS", private_number(header, group, offset, creator) is not None
             else:
                 vr, safe = "DT", parse_datetime(told) is not None
             if safe:
-                dataset.private_block(group, creator, create=True).add_new(number, vr, told)
+                dataset.private_block(group, creator, create=True).add_new(offset, vr, told)
     return dataset
 
 
@@ -222,7 +220,7 @@ def _set_frame_reference(dataset: Dataset, half_life_s: float | None) -> None:
 
     The first is the mean count's offset from the series' start, to which a START image is decay corrected.
     """
-    duration = number_of(dataset, "ActualFrameDuration")
+    duration = number(dataset, "ActualFrameDuration")
     if "FrameReferenceTime" in dataset or not duration or not half_life_s:
         return
     moments = []
@@ -231,12 +229,11 @@ def _set_frame_reference(dataset: Dataset, half_life_s: float | None) -> None:
         if day is None or clock is None:
             return
         moments.append(datetime.combine(day, clock))
-    after = 0.0
-    if text(dataset, "DecayCorrection") == "START":
-        after = (moments[1] - moments[0]).total_seconds()
+    to_start = text(dataset, "DecayCorrection") == "START"
+    after = (moments[1] - moments[0]).total_seconds() if to_start else 0.0
     mean = after + mean_count_time(duration / 1000, half_life_s)
     dataset.FrameReferenceTime = decimal_string(1000 * mean)
-    if text(dataset, "DecayCorrection") == "START" and "DecayFactor" not in dataset:
+    if to_start and "DecayFactor" not in dataset:
         dataset.DecayFactor = decimal_string(2.0 ** (mean / half_life_s))
 
 

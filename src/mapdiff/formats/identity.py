@@ -43,7 +43,8 @@ def impersonal(header: Dataset | Mapping[str, object], told: str | None) -> str 
         return None
     values = [text(header, name) if isinstance(header, Dataset) else header.get(name) for name in _TELLING]
     known = [str(value) for value in values if isinstance(value, str | int)]
-    mine, whole = set(_words(told)), told.lower()
+    spoken, whole = _words(told), told.lower()
+    mine, run_together = set(spoken), "".join(spoken)
     for value in known:
         words = _words(value)
         quoted = {word for word in words if len(word) > 2} - _HARMLESS
@@ -58,7 +59,7 @@ def impersonal(header: Dataset | Mapping[str, object], told: str | None) -> str 
         if len(short) > 1 and (short <= mine or {"".join(pair) for pair in permutations(short, 2)} & mine):
             return None
         joined = "".join(words)
-        if len(joined) > 3 and joined.isdigit() and joined in "".join(_words(told)):
+        if len(joined) > 3 and joined.isdigit() and joined in run_together:
             return None
     return told
 

@@ -10,8 +10,8 @@ import nibabel
 
 from mapdiff.atomic import remove_asides
 from mapdiff.errors import InputError, MapdiffError
-from mapdiff.formats import read
 from mapdiff.formats.bids import write_dataset_description
+from mapdiff.formats.dicom_files import load, opened
 from mapdiff.formats.nifti import is_nifti
 from mapdiff.inference.denoiser import Denoiser, Progress
 from mapdiff.inference.run import (
@@ -112,8 +112,9 @@ def _is_ours(path: Path) -> bool:
             return bytes(header["descrip"].item()).startswith(b"mapdiff")
         if path.suffix == ".json":
             return any(made.get("Name") == "mapdiff" for made in json.loads(path.read_text())["GeneratedBy"])
-        source: Any = read(path).source
-        return bool(source.headers[0].ContributingEquipmentSequence[-1].Manufacturer == "mapdiff")
+        with opened(path) as entries:
+            first: Any = load(entries[0], path, pixels=False)
+        return bool(first.ContributingEquipmentSequence[-1].Manufacturer == "mapdiff")
     except Exception:  # whatever it is, it is not one of ours
         return path.is_dir() and not any(path.iterdir())
 

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import platform
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 
 from mapdiff import RESEARCH_USE, __version__
-from mapdiff.atomic import check_target, written_aside
+from mapdiff.atomic import check_target, remove, written_aside
 from mapdiff.dose import ANCHORS, dose_label
 from mapdiff.errors import InputError
 from mapdiff.formats import read, write
@@ -165,7 +164,8 @@ def denoise_file(
         raise InputError(f"lies in the input's folder ({source.name}), which would hold two scans", output)
     if is_nifti(source) and is_nifti(output) and _same_sidecar(source, output):
         raise InputError(f"would take the input's sidecar ({sidecar_path(source).name})", output)
-    for name in names_of(output, options):
+    names = names_of(output, options)
+    for name in names:
         check_target(name, options.overwrite, SERIES_FILES)
     volume = read(source, series=options.series, unit=options.unit)
     try:
@@ -183,12 +183,10 @@ def denoise_file(
     for warning in result.warnings:
         say(f"warning: {source.name}: {warning}")
     outputs = _companions(result, output, options)
-    for path in outputs:
-        check_target(path, options.overwrite, SERIES_FILES)
     model = f"{denoiser.model.method} {denoiser.hash[:12]}, mapdiff {__version__}"
     # No manifest of before may speak for what is half replaced.
     manifest_path(output).unlink(missing_ok=True)
-    there = {name for name in names_of(output, options) if name.exists()}
+    new = [name for name in names if not name.exists()]
     # The main output comes last: where it is, all of them are.
     try:
         for number, (path, (image, words)) in reversed(list(enumerate(outputs.items(), 1000))):
@@ -202,11 +200,8 @@ def denoise_file(
                 number=number,
             )
     except BaseException:
-        for name in names_of(output, options):  # what this call has made, and nobody asked for alone
-            if name not in there and name.is_file():
-                name.unlink(missing_ok=True)
-            elif name not in there:
-                shutil.rmtree(name, ignore_errors=True)
+        for name in new:  # what this call has made, and nobody asked for alone
+            remove(name)
         raise
     manifest = _manifest(denoiser, volume, result, source, list(outputs), options)
     after(volume, result, manifest, output)
@@ -270,7 +265,7 @@ def _manifest(
     }
 
 
-def names_of(output: Path, options: "DenoiseOptions | None" = None) -> list[Path]:
+def names_of(output: Path, options: DenoiseOptions | None = None) -> list[Path]:
     """All that a scan's run may write, with any options or with these."""
     stages = [f"dose-{dose_label(dose).replace('/', '-')}" for dose in ANCHORS]
     words = [

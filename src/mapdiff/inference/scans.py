@@ -7,10 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import pydicom
+
 from mapdiff.errors import InputError
 from mapdiff.formats import discover
+from mapdiff.formats.dicom_files import quiet
 
 PET = "PT"
+_TAGS = ("Modality", "SeriesInstanceUID", "SOPInstanceUID")
 
 
 class _Told(NamedTuple):
@@ -65,9 +69,10 @@ def _joined(scans: Sequence[Path], series: dict[Path, str]) -> list[Path]:
     joined = list(scans)
     for uid in sorted(set(series.values()) - {""}):
         parts = [scan for scan, own in series.items() if own == uid]
-        instances = [[told.instance for told in _files(part)] for part in parts]
-        all_of_them = [instance for part in instances for instance in part]
-        if len(parts) == 1 or len(set(all_of_them)) < len(all_of_them):  # whole, or copies of one
+        if len(parts) == 1:
+            continue
+        instances = [told.instance for part in parts for told in _files(part)]
+        if len(set(instances)) < len(instances):  # copies of one series
             continue
         parent = Path(os.path.commonpath(parts))
         if any(scan not in parts and scan.is_relative_to(parent) for scan in series):
@@ -91,10 +96,6 @@ def _first(folder: Path) -> _Told | None:
 
 
 def _files(folder: Path) -> Iterator[_Told]:
-    import pydicom
-
-    from mapdiff.formats.dicom_files import quiet
-
     for file in sorted(folder.rglob("*")):
         if file.name.startswith(".") or not file.is_file():
             continue
@@ -104,6 +105,3 @@ def _files(folder: Path) -> Iterator[_Told]:
                 yield _Told(*(str(header.get(tag, "") or "") for tag in _TAGS))
             except Exception:  # no DICOM, or broken: reading the scan says so
                 continue
-
-
-_TAGS = ("Modality", "SeriesInstanceUID", "SOPInstanceUID")
