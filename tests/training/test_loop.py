@@ -203,6 +203,38 @@ def test_a_model_whose_state_is_gone_is_not_replaced_unasked(straight, store, tm
     assert (run / "model.safetensors").read_bytes() == before
 
 
+def test_killed_before_its_first_state_the_run_begins_again(straight, store, tmp_path, monkeypatch):
+    """Between the first model and the state of the same step."""
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr("mapdiff.training.keeper.save_state", _killed_after_a_step)
+        go(store, run)
+    assert (run / "model.safetensors").exists()
+    go(store, run)
+    assert_same_run(straight, run)
+
+
+def _killed_after_a_step(state, path, facts):
+    if state.step:
+        raise Stop
+    save_state(state, path, facts)
+
+
+def test_before_its_first_step_a_run_may_be_started_otherwise(store, tmp_path, monkeypatch):
+    """As after a lack of memory, whose advice is a smaller patch."""
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr("mapdiff.training.loop._backward", _interrupted)
+        go(store, run)
+    changed = dataclasses.replace(CONFIG, channels=(8, 16), batch=2)
+    go(store, run, changed)
+    assert header_of(run)["facts"]["batch"] == 2
+
+
+def _interrupted(*_):
+    raise Stop
+
+
 def test_a_person_in_two_cohorts_is_refused(store, tmp_path):
     """Held out of the first, trained on in the second."""
     other = shutil.copytree(store, tmp_path / "other")
@@ -354,7 +386,8 @@ def test_a_training_that_breaks_out_stops_and_saves_nothing_of_it(store, tmp_pat
     run = tmp_path / "run"
     with pytest.raises(InputError, match=r"broke out.*lower --learning-rate than 1e\+30"):
         go(store, run, dataclasses.replace(TINY, learning_rate=1e30, warmup=0))
-    assert not list(run.glob("*.safetensors"))
+    assert [path.name for path in run.glob("*.safetensors")] == ["state.safetensors"]
+    assert header_of(run)["step"] == 0
 
 
 def test_other_errors_are_not_taken_for_memory(store, tmp_path, monkeypatch):

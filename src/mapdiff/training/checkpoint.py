@@ -92,6 +92,16 @@ def read_header(path: Path) -> dict[str, Any]:
     return header
 
 
+def begun(path: Path) -> dict[str, Any] | None:
+    """The header of a run that has a step to go on from; None where there is no file or no step was made.
+
+    Raises:
+        InputError: the file is not a training state.
+    """
+    header = read_header(path) if path.exists() else None
+    return header if header is not None and header["step"] > 0 else None
+
+
 def load_state(state: TrainingState, path: Path) -> None:
     """Restore the state from its file into `state`.
 

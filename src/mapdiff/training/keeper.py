@@ -43,6 +43,9 @@ class Keeper:
         with written_aside(run / CALIBRATION_FILE) as aside:
             aside.write_text(data.calibration.to_json())
         self.log = RunLog(run, state.step)
+        if state.step == 0:
+            # Killed between its first model and the state of that step, the run is known as its own.
+            save_state(state, run / STATE_FILE, facts)
 
     def checkpoint(self, rate: float, seconds_left: float, waited: float, with_validation: bool) -> None:
         """Write model, best model, log and picture, and last the state: what comes before it can be redone.

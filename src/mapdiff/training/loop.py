@@ -20,7 +20,7 @@ from mapdiff.errors import InputError
 from mapdiff.methods.base import Draws, Method, part_of
 from mapdiff.methods.model_file import TrainedModel, parameters
 from mapdiff.methods.registry import method_named
-from mapdiff.training.checkpoint import load_state, read_header, start_state
+from mapdiff.training.checkpoint import begun, load_state, start_state
 from mapdiff.training.config import Resources, TrainingConfig
 from mapdiff.training.data import TrainingData, check_sizes, default_workers, open_stores, prepare_stores
 from mapdiff.training.folder import MODEL_FILE, STATE_FILE, check_new, check_room, check_same, claimed, clear
@@ -76,10 +76,10 @@ def train(
     share = share_of(config.batch, fabric, resources.accumulate)
     tell = say if fabric.is_global_zero else lambda line: None
 
-    header = read_header(run / STATE_FILE) if (run / STATE_FILE).exists() and not restart else None
+    header = None if restart else begun(run / STATE_FILE)
     if header is not None:
         check_same(header["facts"], facts, run)
-    elif not restart:
+    elif not restart and not (run / STATE_FILE).exists():
         check_new(run)
 
     check_sizes(cohorts, config.validation)
@@ -130,7 +130,7 @@ def _run(
     first_alone(fabric, lambda: check_room(run, parameters(net), restart))
     if fabric.is_global_zero and restart:
         clear(run)
-    if not restart and (run / STATE_FILE).exists():
+    if not restart and begun(run / STATE_FILE) is not None:
         load_state(state, run / STATE_FILE)
         say(f"going on at step {state.step} of {config.steps}")
     if fabric.is_global_zero:
