@@ -111,6 +111,26 @@ def test_the_seed_decides(scanned):
     assert (flat(other[DOSES[0]]) != flat(counts[DOSES[0]])).any()
 
 
+def test_a_ray_moves_the_counts_of_its_own_view_alone(scanned):
+    """So that two processors, which round some expectations otherwise, draw nearly the same scan."""
+    expectation, counts = scanned
+    trues = [views.copy() for views in expectation.trues]
+    trues[1][3, :, 2] *= 1.5
+    moved = draw_nested(replace(expectation, trues=trues), DOSES, 5)
+    for dose in DOSES:
+        for subset, (before, after) in enumerate(zip(counts[dose], moved[dose], strict=True)):
+            changed = {(angle, k) for angle, _, k in np.argwhere(before != after)}
+            assert changed == ({(3, 2)} if subset == 1 else set())
+
+
+def test_a_slice_has_the_same_counts_in_any_piece(scanned):
+    expectation, counts = scanned
+    piece = draw_nested(expectation.slices(slice(2, 5)), DOSES, 5, first_slice=2)
+    for dose in DOSES:
+        for whole, part in zip(counts[dose], piece[dose], strict=True):
+            np.testing.assert_array_equal(whole[:, :, 2:5], part)
+
+
 def test_the_highest_dose_need_not_be_full(scanned):
     expectation, _ = scanned
     counts = draw_nested(expectation, (Fraction(1, 10),), 0)

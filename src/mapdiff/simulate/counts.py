@@ -99,12 +99,13 @@ def draw_nested(
 ) -> dict[Fraction, list[NDArray[np.int32]]]:
     """Poisson counts at full dose and, for each lower dose, an exact binomial thinning of the next higher.
 
-    Every slice has its own generator, so that a scan has the same counts in whatever pieces it is simulated.
+    Every view of every slice has its own generator: a scan has the same counts in whatever pieces it is
+    simulated, and an expectation that another processor rounds otherwise moves the counts of that view alone.
 
     Args:
         expectation: of the full dose.
         doses: from the highest to the lowest; the first need not be the full dose.
-        seed: decides the counts, with a slice's number.
+        seed: decides the counts, with a view's and a slice's number.
         first_slice: number of the first slice.
 
     Returns:
@@ -112,13 +113,12 @@ def draw_nested(
     """
     means = expectation.prompts
     counts = {dose: [np.empty(views.shape, np.int32) for views in means] for dose in doses}
-    for k in range(means[0].shape[2]):
-        rng = np.random.default_rng([seed, first_slice + k])
-        mean = np.stack([views[:, :, k] for views in means])
-        drawn = rng.poisson(float(doses[0]) * mean)
-        for n, dose in enumerate(doses):
-            if n:
-                drawn = rng.binomial(drawn, float(dose / doses[n - 1]))
-            for subset, views in enumerate(counts[dose]):
-                views[:, :, k] = drawn[subset]
+    for subset, views in enumerate(means):
+        for angle, k in np.ndindex(views.shape[0], views.shape[2]):
+            rng = np.random.default_rng([seed, first_slice + k, subset, angle])
+            drawn = rng.poisson(float(doses[0]) * views[angle, :, k])
+            for n, dose in enumerate(doses):
+                if n:
+                    drawn = rng.binomial(drawn, float(dose / doses[n - 1]))
+                counts[dose][subset][angle, :, k] = drawn
     return counts
