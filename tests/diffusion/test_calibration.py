@@ -66,10 +66,28 @@ def test_levels_and_doses(calibration):
         assert calibration.full_level == pytest.approx(FULL_LEVEL, rel=0.05)
 
 
-def test_stages_are_the_anchors(calibration):
+def test_stages_stand_where_their_scans_would_be_found(calibration):
     stages = stage_doses(calibration)
     assert list(stages) == ["1/10", "1/4", "1/2"]
-    assert stages["1/4"] == calibration.anchors["1/4"].dose
+    for label, dose in stages.items():
+        level = calibration.anchors[label].degradation / (1 - nominal(label)) ** 0.5
+        assert dose == calibration.dose_of_level(level) == pytest.approx(nominal(label), rel=0.04)
+
+
+def test_a_lowest_dose_that_is_bent_moves_no_stage():
+    """Positivity keeps the noise of the lowest dose down, and that dose draws the path's curve."""
+    lowest = Fraction(1, 100)
+    bent = [
+        dataclasses.replace(
+            subject,
+            real={**subject.real, lowest: 0.8 * subject.real[lowest]},
+            simulated=tuple(0.8 * value for value in subject.simulated),
+        )
+        for subject in measured()
+    ]
+    found = calibrate(bent)
+    assert found.anchors["1/10"].dose < 0.75 / 10
+    assert stage_doses(found)["1/10"] == pytest.approx(1 / 10, rel=0.08)
 
 
 def test_json_round_trip(calibration, tmp_path):

@@ -57,7 +57,7 @@ def test_anchors_come_out_in_order_and_a_coarse_schedule_is_an_error():
     calibration = nominal_calibration()
     times = anchor_times(calibration, logarithmic())
     assert list(times) == ["1/2", "1/4", "1/10"] and list(times.values()) == sorted(set(times.values()))
-    quiet = dataclasses.replace(calibration, full_level=FULL_LEVEL / 20)
+    quiet = nominal_calibration(FULL_LEVEL / 20)
     with pytest.raises(InputError, match=r"out of order.*'linear'"):
         anchor_times(quiet, linear())
 

@@ -112,6 +112,14 @@ class Calibration:
             level = level * float(np.sqrt(grain_mm3 / self.grain_mm3))
         return 1.0 if level <= self.full_level else float((self.full_level / level) ** 2)
 
+    def level_of(self, label: str) -> float:
+        """The noise of an anchor's scans against the noise-free image, in the measure's unit.
+
+        A scan of dose d lies sqrt(1 - d) times as far from the full dose, which shares its counts, so this is
+        D_real(d) / sqrt(1 - d).
+        """
+        return self.anchors[label].degradation / float(np.sqrt(1 - nominal(label)))
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {"T": T, **asdict(self)}
@@ -262,8 +270,14 @@ def calibrate(
 
 
 def stage_doses(calibration: Calibration) -> dict[str, float]:
-    """The path's dose at each of the anchors 1/10, 1/4 and 1/2, by label."""
-    return {dose_label(dose): calibration.anchors[dose_label(dose)].dose for dose in ANCHORS}
+    """The dose at which each of the anchors 1/10, 1/4 and 1/2 stands, by label.
+
+    It is what `Calibration.dose_of_level` finds for the noise of the anchor's own scans, so that stages and
+    inputs are on one scale. (`Anchor.dose` is on that of the lowest dose, which drew the path's curve: a
+    tenth less at 1/10, where positivity bends the reconstruction of the lowest.)
+    """
+    labels = [dose_label(dose) for dose in ANCHORS]
+    return {label: calibration.dose_of_level(calibration.level_of(label)) for label in labels}
 
 
 def nominal(label: str) -> float:

@@ -66,15 +66,13 @@ def time_of_level(calibration: "Calibration", schedule: Schedule, level: float) 
 def anchor_times(calibration: "Calibration", schedule: Schedule) -> dict[str, int]:
     """t_d of each anchor, by label, from the highest dose to the lowest.
 
-    The degradation is that against the noise-free image, which the path's x_0 is: full_level / sqrt(d).
+    The degradation is that against the noise-free image, which the path's x_0 is.
 
     Raises:
         InputError: the anchors do not come out in the order of their doses.
     """
-    levels = {
-        dose_label(dose): calibration.full_level / float(calibration.anchors[dose_label(dose)].dose) ** 0.5
-        for dose in sorted(ANCHORS, reverse=True)
-    }
+    labels = [dose_label(dose) for dose in sorted(ANCHORS, reverse=True)]
+    levels = {label: calibration.level_of(label) for label in labels}
     times = {label: time_of_level(calibration, schedule, level) for label, level in levels.items()}
     if any(later <= earlier for earlier, later in pairwise(times.values())):
         found = ", ".join(f"t({label}) = {t}" for label, t in times.items())
