@@ -1,16 +1,15 @@
 #!/usr/bin/env bash
 # How the models that docs/benchmark.md compares are made: one network size, one set of training subjects, the
 # same number of optimiser steps for all, twice as many for ddpm. Then the benchmark itself. Stopped at any moment,
-# it goes on where it was when it is run again. It is for the next tables (benchmarks/next.json); the weights in
-# benchmarks/weights, and the tables, were made by it as it was at commit 938882d: 3,000 steps by AdamW on networks
-# 48-96-128 channels wide that did not take off local means, and benchmarks/plan.json.
+# it goes on where it was when it is run again. The weights in benchmarks/weights, and the tables, were made by it
+# (but swin-unetr and the third seeds, which it has to train yet; a few hours of two cores).
 #   bash recipes/benchmark.sh WORK SHARED
 # WORK gets cohorts, stores, runs and results; SHARED is the folder that the plan's real scans lie in.
 set -euo pipefail
 work=${1:?a folder for cohorts, runs and results}
 shared=${2:?the folder that holds the real scans}
 steps=${STEPS:-2400}
-mkdir -p "$work/trained" "$work/next"
+mkdir -p "$work/trained" "$work/weights"
 
 bash "$(dirname "$0")/training-stores.sh" "$work/train"
 
@@ -21,7 +20,7 @@ train() { # RUN METHOD SEED STEPS, further options
     --channels 32,48,64 --blocks 3,1,1 --learning-rate 2.5e-3 --checkpoint-every 400 \
     --calibration "$work/train/calibration.json" "$@"
   # Anew each time: a run that was stopped and went on has other weights.
-  mapdiff export "$work/trained/$run" -o "$work/next/$run.safetensors" --overwrite
+  mapdiff export "$work/trained/$run" -o "$work/weights/$run.safetensors" --overwrite
 }
 train map-diff map-diff 0 "$steps"
 train unet unet 0 "$steps"
@@ -32,4 +31,4 @@ for seed in 1 2; do
   train map-diff-seed-$seed map-diff $seed "$steps"
   train unet-seed-$seed unet $seed "$steps"
 done
-mapdiff benchmark --plan "$(dirname "$0")/../benchmarks/next.json" --work "$work" --shared "$shared" --page docs/benchmark.md
+mapdiff benchmark --plan "$(dirname "$0")/../benchmarks/plan.json" --work "$work" --shared "$shared" --page docs/benchmark.md
