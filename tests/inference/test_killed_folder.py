@@ -14,7 +14,8 @@ from synthetic import low_dose_volume
 
 KILLS = 12
 
-# One process loads the library and forks a run for each kill: SIGKILL after a part of a whole run's time.
+# One process loads the library and forks a run for each kill: SIGKILL a moment after some more files have
+# appeared, so that how fast the machine is does not matter.
 SCRIPT = """
 import os, random, signal, sys, time
 from pathlib import Path
@@ -41,16 +42,24 @@ def run(target):
     return child, started
 
 
+def files():
+    return sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file() and p.name[0] != ".")
+
+
 child, started = run(whole)
 os.waitpid(child, 0)
 took = time.monotonic() - started
 chances = random.Random(0)
 for n in range(kills):
-    child, _ = run(out)
-    time.sleep(took * chances.uniform(0.02, 0.6))
+    before = len(files())
+    child, started = run(out)
+    more = chances.randint(0, 4)
+    while len(files()) < before + more and time.monotonic() - started < 5 * took:
+        time.sleep(0.001)
+    time.sleep(chances.uniform(0, 0.2))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    shown = sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file() and p.name[0] != ".")
+    shown = files()
     for name in shown:  # whole, or it would differ from that of the run that nobody killed
         one, other = (out / name).read_bytes(), (whole / name).read_bytes()
         assert one == other or (name.endswith("_manifest.json") and one.endswith(b"}")), name
