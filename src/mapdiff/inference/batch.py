@@ -70,9 +70,10 @@ def denoise_many(
             failed.append((scan, cause))
             say(f"failed: {cause}")
             continue
-        if _is_whole(manifest_path(target)) and not options.overwrite:
+        told = None if options.overwrite else _whole(manifest_path(target))
+        if told is not None:
             skipped.append(scan)
-            if not _made_so(manifest_path(target), denoiser, options):
+            if not _made_so(told, denoiser, options):
                 otherwise.append(scan)
             continue
         try:
@@ -93,13 +94,13 @@ def denoise_many(
     return BatchResult(tuple(done), tuple(skipped), tuple(otherwise), tuple(failed))
 
 
-def _is_whole(manifest: Path) -> bool:
-    """Whether a manifest is there with all the outputs that it names."""
+def _whole(manifest: Path) -> dict[str, Any] | None:
+    """What a manifest says, if it is there with all the outputs that it names."""
     try:
-        outputs = json.loads(manifest.read_text())["outputs"]
-        return all((manifest.parent / name).exists() for name in outputs)
+        told: dict[str, Any] = json.loads(manifest.read_text())
+        return told if all((manifest.parent / name).exists() for name in told["outputs"]) else None
     except (OSError, ValueError, KeyError, TypeError):
-        return False
+        return None
 
 
 def _is_ours(path: Path) -> bool:
@@ -119,12 +120,11 @@ def _is_ours(path: Path) -> bool:
         return path.is_dir() and not any(path.iterdir())
 
 
-def _made_so(manifest: Path, denoiser: Denoiser, options: DenoiseOptions) -> bool:
-    """Whether a result was made by this model and with these options."""
+def _made_so(told: dict[str, Any], denoiser: Denoiser, options: DenoiseOptions) -> bool:
+    """Whether a result was made by this model and with these options, by its manifest."""
     try:
-        told = json.loads(manifest.read_text())
         parameters, model = dict(told["parameters"]), told["model"]["sha256"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return False
     wanted = parameters_of(denoiser, options)
     no_matter = {"device", "precision", *(() if options.samples else ("seed",))}

@@ -78,7 +78,7 @@ def check_new(run: Path) -> None:
         InputError: it does.
     """
     for name in (MODEL_FILE, BEST_FILE):
-        if (run / name).exists():
+        if (run / name).exists() and not (run / STATE_FILE).exists():
             raise InputError(
                 f"holds a {name} without the state it was trained to, so that the run cannot go on; give "
                 "another folder, or --restart to begin anew in this one",

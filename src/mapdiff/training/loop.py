@@ -79,7 +79,7 @@ def train(
     header = None if restart else begun(run / STATE_FILE)
     if header is not None:
         check_same(header["facts"], facts, run)
-    elif not restart and not (run / STATE_FILE).exists():
+    elif not restart:
         check_new(run)
 
     check_sizes(cohorts, config.validation)
@@ -99,7 +99,10 @@ def train(
                 tell(f"the run is finished: {config.steps} steps")
                 return run / MODEL_FILE
         with stopper.training():
-            return _run(fabric, run, config, resources, data, init, facts, restart, share, stopper, tell)
+            going_on = header is not None
+            return _run(
+                fabric, run, config, resources, data, init, facts, restart, going_on, share, stopper, tell
+            )
 
 
 def _run(
@@ -111,6 +114,7 @@ def _run(
     init: TrainedModel | None,
     facts: dict[str, Any],
     restart: bool,
+    going_on: bool,
     share: slice,
     stopper: Stopper,
     say: Callable[[str], None],
@@ -130,7 +134,7 @@ def _run(
     first_alone(fabric, lambda: check_room(run, parameters(net), restart))
     if fabric.is_global_zero and restart:
         clear(run)
-    if not restart and begun(run / STATE_FILE) is not None:
+    if going_on:
         load_state(state, run / STATE_FILE)
         say(f"going on at step {state.step} of {config.steps}")
     if fabric.is_global_zero:
