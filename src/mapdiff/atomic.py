@@ -53,6 +53,12 @@ def remove_asides(path: Path) -> None:
         remove(aside)
 
 
+def remove_asides_in(folder: Path) -> None:
+    """Remove what killed writers left in a folder that is ours alone and nobody else writes in now."""
+    for aside in folder.glob(".aside-*"):
+        remove(aside)
+
+
 def remove(path: Path) -> None:
     """Remove a file or a whole folder, or nothing where there is none."""
     if path.is_dir():

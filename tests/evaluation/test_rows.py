@@ -33,6 +33,18 @@ def test_rows_are_means_over_subjects(images):
     assert "peak the max of the whole reference" in rows[0].convention
 
 
+def test_sessions_of_a_person_are_one_draw(images):
+    """Six scans of three persons: the mean over persons, no interval of six, and the sessions kept."""
+    names = ["sub-a_ses-1", "sub-a_ses-2", "sub-a_ses-3", "sub-b_ses-1", "sub-b_ses-2", "sub-c"]
+    row = rows_of(measured(name, *pair) for name, pair in zip(names, images, strict=True))[0]
+    v = list(row.subjects.values())
+    assert list(row.subjects) == names and row.n == 3 and math.isnan(row.ci_low)
+    assert row.mean == pytest.approx((sum(v[:3]) / 3 + sum(v[3:5]) / 2 + v[5]) / 3)
+    raw = {"cohort": "c", "method": "m", "input_dose": "1/20", "metric": "psnr", "subjects": row.subjects}
+    (again,) = rows_from_json([raw])
+    assert (again.n, again.mean) == (3, pytest.approx(row.mean))
+
+
 def test_an_infinite_figure_stays_out(images):
     x, _ = images[0]
     rows = {row.metric: row for row in rows_of([measured("same", x, x), measured("other", *images[1])])}

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mapdiff.atomic import written_aside
+from mapdiff.atomic import remove_asides_in, written_aside
 from mapdiff.cohort.layout import COHORT_FILE, subjects
 from mapdiff.cohort.store import META_FILE, StoredSubject, create_store, write_subject
 from mapdiff.cohort.subject import examine, hash_of, source_files
@@ -66,8 +66,7 @@ def pack(
     """
     folders = subjects(cohort)
     create_store(store, cohort.resolve().name, _facts(cohort / COHORT_FILE))
-    for aside in store.glob(".aside-*"):  # what a killed run left
-        shutil.rmtree(aside)
+    remove_asides_in(store)  # what a killed run left
     names = {folder.name for folder in folders}
     strange = [p.parent.name for p in store.glob(f"sub-*/{META_FILE}") if p.parent.name not in names]
     if strange:

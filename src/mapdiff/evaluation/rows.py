@@ -14,6 +14,8 @@ from mapdiff.evaluation.statistics import mean_interval
 
 #: Of metrics whose rows do not tell.
 _UNITS = {"psnr": "dB", "total activity bias": "%"}
+#: The entity of a BIDS name that tells the person; before it there may be folders.
+_PERSON = re.compile(r"(?:^|/)(sub-[A-Za-z0-9]+)(?:_[^/]*)?$")
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,11 @@ class Row:
         protocol: whose convention.
         region: where it was measured.
         unit: of the figure; "" where it has none.
-        n: subjects.
+        n: persons; sessions of one person are averaged first (`over_persons`).
         mean: over them.
         ci_low: lower end of the 95 % interval; NaN where there is none.
         ci_high: its upper end.
-        subjects: the figure of each subject, by name.
+        subjects: the figure of each subject or session, by name.
     """
 
     cohort: str
@@ -80,8 +82,23 @@ class SubjectFigures:
     figures: Sequence[Figure]
 
 
+def over_persons(subjects: Mapping[str, float]) -> dict[str, float]:
+    """One value for each person: the mean over the sessions that BIDS names tell to be of one person.
+
+    A person's sessions are no independent draws: taken as subjects, they would make intervals too narrow.
+
+    >>> over_persons({"sub-01_ses-1": 1.0, "sub-01_ses-2": 2.0, "sub-02": 4.0, "Anonymous": 3.0})
+    {'sub-01': 1.5, 'sub-02': 4.0, 'Anonymous': 3.0}
+    """
+    gathered: dict[str, list[float]] = {}
+    for name, value in subjects.items():
+        found = _PERSON.search(name)
+        gathered.setdefault(found.group(1) if found else name, []).append(value)
+    return {person: sum(values) / len(values) for person, values in gathered.items()}
+
+
 def rows_of(all_figures: Iterable[SubjectFigures]) -> list[Row]:
-    """Gather figures over subjects: mean and 95 % bootstrap interval (BCa) of each.
+    """Gather figures over persons: mean and 95 % bootstrap interval (BCa) of each.
 
     A figure that is not finite (the PSNR of identical images) is left out of its row.
     """
@@ -95,7 +112,7 @@ def rows_of(all_figures: Iterable[SubjectFigures]) -> list[Row]:
             gathered.setdefault(key, (figure, {}))[1][one.subject] = figure.value
     rows = []
     for where, (figure, subjects) in gathered.items():
-        interval = mean_interval(list(subjects.values()))
+        interval = mean_interval(list(over_persons(subjects).values()))
         cohort, method, sampler, grid, dose, reference, stage, *_ = where
         convention = _general(figure.convention)
         rows.append(
@@ -161,10 +178,10 @@ def _row(number: int, raw: Any) -> Row:
     except (AttributeError, TypeError, ValueError):
         raise InputError(f"row {number} has values that are no numbers") from None
     if not math.isfinite(given["mean"]):
-        finite = [value for value in subjects.values() if math.isfinite(value)]
+        finite = {name: value for name, value in subjects.items() if math.isfinite(value)}
         if not finite:
             raise InputError(f"row {number} has neither a mean nor values of subjects")
-        interval = mean_interval(finite)
+        interval = mean_interval(list(over_persons(finite).values()))
         given = {"mean": interval.mean, "ci_low": interval.low, "ci_high": interval.high}
     metric = raw["metric"]
     unit = raw.get("unit")
@@ -181,7 +198,7 @@ def _row(number: int, raw: Any) -> Row:
         convention=str(raw.get("convention", "")),
         protocol=str(raw.get("protocol", MAPDIFF)),
         region=str(raw.get("region", "volume")),
-        n=int(raw.get("n") or len(subjects)),
+        n=int(raw.get("n") or len(over_persons(subjects))),
         mean=given["mean"],
         ci_low=given["ci_low"],
         ci_high=given["ci_high"],

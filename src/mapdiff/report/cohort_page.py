@@ -16,7 +16,7 @@ from mapdiff import RESEARCH_USE
 from mapdiff.atomic import check_target, written_aside
 from mapdiff.diffusion.calibration import Calibration
 from mapdiff.evaluation.cohort import INPUT, RegionPair, Spread
-from mapdiff.evaluation.rows import Row, rows_from_json
+from mapdiff.evaluation.rows import Row, over_persons, rows_from_json
 from mapdiff.evaluation.statistics import Interval, paired_difference
 from mapdiff.evaluation.tables import printed_name
 from mapdiff.report import fragments
@@ -216,13 +216,14 @@ def interval_table(rows: Sequence[Row]) -> list[list[str]]:
 
 
 def gain(row: Row | None, base: Row | None) -> Interval | None:
-    """The mean paired difference of a method from the input, over the subjects that both have."""
+    """The mean paired difference of a method from the input, over the persons that both have scans of."""
     if row is None or base is None or row.metric == "total activity bias":
         return None
     both = [name for name in row.subjects if name in base.subjects]
     if not both:
         return None
-    return paired_difference([row.subjects[n] for n in both], [base.subjects[n] for n in both])
+    ours, theirs = (over_persons({name: one.subjects[name] for name in both}) for one in (row, base))
+    return paired_difference(list(ours.values()), list(theirs.values()))
 
 
 def _cell(row: Row | None, metric: str) -> str:

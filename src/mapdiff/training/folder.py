@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from mapdiff.atomic import remove_asides_in
 from mapdiff.errors import InputError
 from mapdiff.training.log import BOARD_FOLDER, LOG_FILE
 from mapdiff.training.picture import PICTURE_FILE
@@ -39,8 +40,7 @@ def claimed(run: Path) -> Iterator[None]:
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise InputError("another process trains in this folder", run) from None
-        for aside in run.glob(".aside-*"):  # what a killed session was writing
-            aside.unlink(missing_ok=True)
+        remove_asides_in(run)  # what a killed session was writing
         yield
 
 
