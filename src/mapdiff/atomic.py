@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mapdiff.errors import InputError
@@ -68,6 +68,27 @@ def remove(path: Path) -> None:
 
 
 @contextlib.contextmanager
+def put_by(path: Path, still_true: Callable[[], bool]) -> Iterator[None]:
+    """Take a file away while what it tells of is replaced; on an error it comes back if it is still true."""
+    kept = _aside_of(path)
+    if path.exists():
+        path.rename(kept)
+    try:
+        yield
+    except BaseException:
+        if kept.exists() and still_true():
+            kept.rename(path)
+        raise
+    finally:
+        remove(kept)
+
+
+def _aside_of(path: Path) -> Path:
+    """A name beside `path` that nothing has. Names may have 255 bytes: of a longer one its end is kept."""
+    return path.parent / f".aside-{uuid.uuid4().hex[:8]}-{path.name[-LONGEST:]}"
+
+
+@contextlib.contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
     """Yield a path beside `path` to write a file or folder at; rename it to `path` when all went well.
 
@@ -81,8 +102,7 @@ def written_aside(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot be written: {error.strerror or error}", path) from error
-    # Names may have 255 bytes: of a longer one its end is kept, where the endings are.
-    aside, old = (path.parent / f".aside-{uuid.uuid4().hex[:8]}-{path.name[-LONGEST:]}" for _ in range(2))
+    aside, old = _aside_of(path), _aside_of(path)
     try:
         yield aside
         if path.is_dir():  # no name can take a folder's place: it goes aside whole, in an instant

@@ -243,6 +243,34 @@ def test_a_full_disk_leaves_none_of_the_results(denoiser, scans, tmp_path, monke
     assert manifest_path(output).is_file()
 
 
+@pytest.mark.parametrize(("good", "kept"), [(0, True), (2, False)])
+def test_a_full_disk_keeps_the_manifest_of_what_was_not_replaced(
+    denoiser, scans, tmp_path, monkeypatch, good, kept
+):
+    output = tmp_path / "out.nii.gz"
+    options = DenoiseOptions(save_stages=True, overwrite=True)
+    denoise_file(denoiser, scans / "a.nii.gz", output, options)
+    told, count = manifest_path(output).read_bytes(), 0
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("out*")}
+
+    def full(*words, **settings):
+        nonlocal count
+        count += 1
+        if count > good:
+            raise InputError("cannot be written: No space left on device")
+        return mapdiff.write(*words, **settings)
+
+    with monkeypatch.context() as patch, pytest.raises(InputError, match="No space"):
+        patch.setattr(run, "write", full)
+        denoise_file(denoiser, scans / "deep" / "c.nii", output, options)
+    assert manifest_path(output).exists() == kept
+    after = {path.name: path.read_bytes() for path in tmp_path.glob("*out*")}
+    if kept:
+        assert after == before and manifest_path(output).read_bytes() == told
+    else:  # some stages are of the other scan: no manifest may say whose they are
+        assert after.keys() == before.keys() - {manifest_path(output).name} and after != before
+
+
 def test_an_existing_stage_is_told_before_the_work(denoiser, scans, tmp_path, monkeypatch):
     (tmp_path / "out_dose-1-2.nii.gz").write_text("mine")
     monkeypatch.setattr(denoiser, "denoise", None)

@@ -43,9 +43,18 @@ def test_torchrun_tells_the_rank(monkeypatch):
 
 def test_srun_tells_the_rank(monkeypatch):
     variables(monkeypatch, SLURM_JOB_ID=7, SLURM_JOB_NAME="restore", SLURM_NTASKS=6, SLURM_PROCID=5)
-    variables(monkeypatch, SLURM_NTASKS_PER_NODE=2)
+    variables(monkeypatch, SLURM_NTASKS_PER_NODE=2, SLURM_STEP_NUM_TASKS=6)
     variables(monkeypatch, SLURM_LOCALID=1, SLURM_NODEID=2)
     assert share_of_work() == Share(5, 6, 1)
+
+
+def test_a_batch_script_without_srun_does_not_do_a_part_only(monkeypatch):
+    variables(monkeypatch, SLURM_JOB_ID=7, SLURM_JOB_NAME="restore", SLURM_NTASKS=4, SLURM_PROCID=0)
+    variables(monkeypatch, SLURM_NTASKS_PER_NODE=4, SLURM_LOCALID=0, SLURM_NODEID=0)
+    with pytest.raises(InputError, match="4 tasks, but srun did not start this"):
+        share_of_work()
+    variables(monkeypatch, SLURM_NTASKS=1, SLURM_NTASKS_PER_NODE=1)
+    assert share_of_work() == Share()
 
 
 def test_what_fabric_does_not_support_is_one_line(monkeypatch):
@@ -71,7 +80,7 @@ def test_array_tasks_of_several_processes_each(monkeypatch):
             variables(monkeypatch, SLURM_ARRAY_TASK_ID=task, SLURM_ARRAY_TASK_MIN=0, SLURM_ARRAY_TASK_STEP=1)
             variables(monkeypatch, SLURM_ARRAY_TASK_COUNT=2, SLURM_JOB_NAME="restore", SLURM_NTASKS=2)
             variables(monkeypatch, SLURM_PROCID=process, SLURM_LOCALID=process, SLURM_JOB_ID=1)
-            variables(monkeypatch, SLURM_NTASKS_PER_NODE=2)
+            variables(monkeypatch, SLURM_NTASKS_PER_NODE=2, SLURM_STEP_NUM_TASKS=2)
             share = share_of_work()
             assert share.world == 4
             ranks.append(share.rank)

@@ -80,6 +80,7 @@ def denoise_many(
             # What a stopped run left without its manifest is made again; what it left half written goes.
             for name in names_of(target):
                 remove_asides(name)
+            for name in names_of(target, options):
                 if name.exists() and not options.overwrite and not _is_ours(name):
                     raise InputError("exists already and is not mapdiff's; give another place", name)
             again = replace(options, overwrite=True)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from mapdiff import RESEARCH_USE, __version__
-from mapdiff.atomic import check_target, remove, written_aside
+from mapdiff.atomic import check_target, put_by, remove, written_aside
 from mapdiff.dose import ANCHORS, dose_label
 from mapdiff.errors import InputError
 from mapdiff.formats import read, write
@@ -184,30 +184,36 @@ def denoise_file(
         say(f"warning: {source.name}: {warning}")
     outputs = _companions(result, output, options)
     model = f"{denoiser.model.method} {denoiser.hash[:12]}, mapdiff {__version__}"
+    names.remove(manifest_path(output))
+    before = _stamps(names)
     # No manifest of before may speak for what is half replaced.
-    manifest_path(output).unlink(missing_ok=True)
-    new = [name for name in names if not name.exists()]
-    # The main output comes last: where it is, all of them are.
-    try:
-        for number, (path, (image, words)) in reversed(list(enumerate(outputs.items(), 1000))):
-            write(
-                image,
-                path,
-                description=f"mapdiff {words}",
-                model=model,
-                deidentify=options.deidentify,
-                overwrite=options.overwrite,
-                number=number,
-            )
-    except BaseException:
-        for name in new:  # what this call has made, and nobody asked for alone
-            remove(name)
-        raise
-    manifest = _manifest(denoiser, volume, result, source, list(outputs), options)
-    after(volume, result, manifest, output)
-    with written_aside(manifest_path(output)) as aside:
-        aside.write_text(json.dumps(manifest, indent=1))
+    with put_by(manifest_path(output), lambda: _stamps(names) == before):
+        # The main output comes last: where it is, all of them are.
+        try:
+            for number, (path, (image, words)) in reversed(list(enumerate(outputs.items(), 1000))):
+                write(
+                    image,
+                    path,
+                    description=f"mapdiff {words}",
+                    model=model,
+                    deidentify=options.deidentify,
+                    overwrite=options.overwrite,
+                    number=number,
+                )
+        except BaseException:
+            for name in set(names) - set(before):  # what this call has made, and nobody asked for alone
+                remove(name)
+            raise
+        manifest = _manifest(denoiser, volume, result, source, list(outputs), options)
+        after(volume, result, manifest, output)
+        with written_aside(manifest_path(output)) as aside:
+            aside.write_text(json.dumps(manifest, indent=1))
     return manifest
+
+
+def _stamps(paths: Sequence[Path]) -> dict[Path, tuple[int, int]]:
+    """Of each path that is there, what changes when it is replaced."""
+    return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in paths if path.exists()}
 
 
 def _companions(result: Restoration, output: Path, options: DenoiseOptions) -> dict[Path, tuple[Volume, str]]:
