@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from functools import lru_cache
@@ -215,8 +215,10 @@ class _Steps(Dataset[Batch | InputError]):
 
 def batches(
     sampler: PatchSampler, steps: range, part: slice = slice(None), workers: int = 0
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """The batches of the steps, in order, made ahead by worker processes; their number changes no batch.
+
+    Close it when done: the workers end then.
 
     Raises:
         InputError: a subject's arrays cannot be read.

@@ -5,7 +5,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -146,44 +146,47 @@ def _run(
     sums = {name: torch.tensor(value, dtype=torch.float64) for name, value in state.sums.items()}
     seconds_before, resumed_at = state.seconds, state.step
 
-    while state.step < config.steps:
-        with stopper.waiting():
-            batch = next(coming).to(fabric.device)
-        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + state.step)
-        draws = part_of(method.draw(config.batch, config.patch, generator), share)
-        rate = config.rate(state.step)
-        for turn, optimizer in zip(turns, wrapped_optimizers, strict=True):
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            with _advice_on_memory(config, resources):
-                losses = _backward(
-                    fabric, wrapped, method, batch, data.calibration, draws, turn, resources.accumulate
-                )
-            torch.nn.utils.clip_grad_norm_(turns[turn], config.clip)
-            optimizer.step()
-            optimizer.zero_grad()
-            for name, value in losses.items():
-                sums[name] = sums.get(name, torch.zeros((), dtype=torch.float64)) + value.double().cpu()
-        state.step += 1
-        state.summed += 1
-        state.update_ema(config.ema)
-        state.seconds = seconds_before + stopper.seconds()
-        stopper.stepped()
+    # Closed here, whatever a traceback that somebody kept still holds: workers left to the interpreter's exit
+    # would be sent SIGTERM once, which they outlive, and waited for without end.
+    with closing(coming):
+        while state.step < config.steps:
+            with stopper.waiting():
+                batch = next(coming).to(fabric.device)
+            generator = torch.Generator().manual_seed(config.seed * 1_000_003 + state.step)
+            draws = part_of(method.draw(config.batch, config.patch, generator), share)
+            rate = config.rate(state.step)
+            for turn, optimizer in zip(turns, wrapped_optimizers, strict=True):
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+                with _advice_on_memory(config, resources):
+                    losses = _backward(
+                        fabric, wrapped, method, batch, data.calibration, draws, turn, resources.accumulate
+                    )
+                torch.nn.utils.clip_grad_norm_(turns[turn], config.clip)
+                optimizer.step()
+                optimizer.zero_grad()
+                for name, value in losses.items():
+                    sums[name] = sums.get(name, torch.zeros((), dtype=torch.float64)) + value.double().cpu()
+            state.step += 1
+            state.summed += 1
+            state.update_ema(config.ema)
+            state.seconds = seconds_before + stopper.seconds()
+            stopper.stepped()
 
-        stopping = stopper.decides(fabric)
-        regular = state.step % resources.checkpoint_every == 0 or state.step == config.steps
-        if regular or stopping:
-            state.sums = {name: _mean_over_processes(fabric, value) for name, value in sums.items()}
-            _check_finite(state.sums, state.step - state.summed, config)
-            if keeper is not None:
-                with stopper.saving():
-                    left = (config.steps - state.step) * stopper.seconds() / (state.step - resumed_at)
-                    keeper.checkpoint(rate, left, stopper.waited_share(), with_validation=regular)
-            if regular:
-                state.sums, state.summed, sums = {}, 0, {}
-        if stopping and state.step < config.steps:
-            say(f"stopped by {stopping} at step {state.step}; run again to go on")
-            break
+            stopping = stopper.decides(fabric)
+            regular = state.step % resources.checkpoint_every == 0 or state.step == config.steps
+            if regular or stopping:
+                state.sums = {name: _mean_over_processes(fabric, value) for name, value in sums.items()}
+                _check_finite(state.sums, state.step - state.summed, config)
+                if keeper is not None:
+                    with stopper.saving():
+                        left = (config.steps - state.step) * stopper.seconds() / (state.step - resumed_at)
+                        keeper.checkpoint(rate, left, stopper.waited_share(), with_validation=regular)
+                if regular:
+                    state.sums, state.summed, sums = {}, 0, {}
+            if stopping and state.step < config.steps:
+                say(f"stopped by {stopping} at step {state.step}; run again to go on")
+                break
     if keeper is not None:
         keeper.log.close()
     return run / MODEL_FILE
