@@ -1,7 +1,13 @@
 """Several processes on one folder: every scan belongs to exactly one of them."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
+import mapdiff
 from mapdiff.errors import InputError
 from mapdiff.inference.batch import denoise_many
 from mapdiff.inference.run import DenoiseOptions, manifest_path
@@ -114,3 +120,23 @@ def test_processes_do_a_folder_between_them(small_model, tmp_path):
         assert len(result.done) + len(result.failed) == 2 and not result.skipped
     assert sorted(done) == ["0.nii.gz", "1.nii.gz", "2.nii.gz"] and failed == ["bad.nii.gz"]
     assert all(manifest_path(out / name).is_file() for name in done)
+
+
+def test_torchruns_processes_end_together(tmp_path: Path, small_model: Path):
+    """It ends all as soon as one has failed: the one with the bad scan waits for the other's good one."""
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    (scans / "a.nii.gz").write_text("not an image")  # the first process's only scan
+    mapdiff.write(low_dose_volume((96, 96, 96)), scans / "b.nii.gz")
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    denoise = ["-m", "mapdiff", "denoise", scans, "-o", tmp_path / "out", "--model", small_model]
+    done = subprocess.run(
+        [sys.executable, *torchrun, *map(str, denoise)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert manifest_path(tmp_path / "out" / "b.nii.gz").is_file(), done.stderr[-3000:]
+    assert done.returncode != 0 and "a.nii.gz: is not a NIfTI image" in done.stderr
+    assert "exitcode  : 3" in done.stderr and "Traceback (most recent call last)" not in done.stdout

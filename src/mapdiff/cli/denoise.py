@@ -94,7 +94,7 @@ def denoise(
         output_path,
     )
     from mapdiff.inference.scans import scans_in
-    from mapdiff.inference.share import Share, share_of_work
+    from mapdiff.inference.share import Share, end_together, share_of_work
     from mapdiff.inference.supplied import Supplied
     from mapdiff.report.scan_page import page_of_restoration, page_path
 
@@ -169,6 +169,8 @@ def denoise(
     if result.otherwise:
         count = len(result.otherwise)
         say(f"{count} of these by another model or with other options: --overwrite makes them anew")
+    if part.world > 1:
+        end_together()
     if result.failed:
         for path, cause in result.failed:
             say(f"failed: {path}: {cause.removeprefix(f'{path}: ')}")

@@ -1,10 +1,13 @@
 """Which part of a folder is this process's, where several work on it together.
 
 The launcher tells, through the variables that Lightning Fabric reads: torchrun, or SLURM's srun; besides, the
-tasks of a SLURM array share the work. Processes do not talk to each other: each scan belongs to one of them.
+tasks of a SLURM array share the work. Each scan belongs to one of them; they do not talk to each other, but to
+end together.
 """
 
+import contextlib
 import os
+import time
 from dataclasses import dataclass
 
 import torch
@@ -77,3 +80,19 @@ def share_of_work() -> Share:
             raise InputError("the SLURM array's tasks are not evenly spaced: give --array=0-N, or --no-share")
         rank, world = task * world + rank, world * count
     return Share(rank, world, local)
+
+
+def end_together() -> None:
+    """Wait until all of torchrun's processes have come here: it ends the others as soon as one has failed.
+
+    One whose scans are bad would else end them in the middle of a scan, each time anew. Whoever cannot be
+    reached any more has ended.
+    """
+    if not TorchElasticEnvironment.detect():
+        return
+    with contextlib.suppress(RuntimeError):
+        store, _, world = next(iter(torch.distributed.rendezvous("env://")))
+        if store.add("came", 1) == world:
+            store.set("all came", "")
+        while not store.check(["all came"]):  # not store.wait, during which no signal is answered
+            time.sleep(0.5)
