@@ -1,8 +1,8 @@
 """Which part of a folder is this process's, where several work on it together.
 
 The launcher tells, through the variables that Lightning Fabric reads: torchrun, or SLURM's srun; besides, the
-tasks of a SLURM array share the work. Each scan belongs to one of them; they do not talk to each other, but to
-end together.
+tasks of a SLURM array share the work. Each scan belongs to one of them; they do not talk to each other, but
+to end together.
 """
 
 import contextlib
