@@ -14,6 +14,7 @@ import torch
 from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from torch.distributed.rendezvous import rendezvous
 
 from mapdiff.errors import InputError
 
@@ -91,7 +92,7 @@ def end_together() -> None:
     if not TorchElasticEnvironment.detect():
         return
     with contextlib.suppress(RuntimeError):
-        store, _, world = next(iter(torch.distributed.rendezvous("env://")))
+        store, _, world = next(iter(rendezvous("env://")))
         if store.add("came", 1) == world:
             store.set("all came", "")
         while not store.check(["all came"]):  # not store.wait, during which no signal is answered
