@@ -113,7 +113,7 @@ def check_weight(weight_kg: float) -> float:
         UnitError: it cannot be one.
     """
     if not 1 <= weight_kg <= 500:
-        raise UnitError(f"PatientWeight (0010,1030) of {weight_kg:g} kg is absurd")
+        raise UnitError(f"a weight (PatientWeight (0010,1030), or --weight) of {weight_kg:g} kg is absurd")
     return weight_kg
 
 

@@ -1,12 +1,14 @@
 """Degradation matching: nested scans come out at their nominal doses, mistakes come out as errors."""
 
 import dataclasses
+import json
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
 from mapdiff.diffusion.calibration import (
+    LEAST_SUBJECTS,
     Calibration,
     calibrate,
     measure_subject,
@@ -44,11 +46,21 @@ def test_nominal_doses_are_recovered(calibration):
     assert times == sorted(times)
 
 
-def test_intervals_hold_their_time(calibration):
+@pytest.mark.parametrize("measure", ["nmae", "nrms"])
+def test_intervals_hold_their_time(measure):
+    calibration = calibrate(measured(measure, LEAST_SUBJECTS), measure)
     for anchor in calibration.anchors.values():
         assert 1 <= anchor.t_low <= anchor.t <= anchor.t_high <= 1000
     # the lowest dose makes the curve, so it lies on it; the others are uncertain
     assert calibration.anchors["1/4"].t_low < calibration.anchors["1/4"].t_high
+
+
+def test_few_subjects_have_no_interval():
+    """As the statistics over subjects have none; the file says so and is read again."""
+    few = calibrate(measured(count=LEAST_SUBJECTS - 1))
+    assert all(anchor.interval is None for anchor in few.anchors.values())
+    assert json.loads(few.to_json())["anchors"]["1/4"]["t_low"] is None
+    assert Calibration.from_dict(json.loads(few.to_json())) == few
 
 
 def test_the_curve_gives_the_times_back(calibration):

@@ -38,7 +38,8 @@ def calibrate(
         aside.write_text(found.to_json())
     plot_calibration(found, picture)
     for label, anchor in found.anchors.items():
+        ends = "" if anchor.interval is None else "[{:.1f}, {:.1f}]  ".format(*anchor.interval)
         print(
-            f"{label:>6}  t = {anchor.t:6.1f}  [{anchor.t_low:.1f}, {anchor.t_high:.1f}]  "
+            f"{label:>6}  t = {anchor.t:6.1f}  {ends}"
             f"{measure} {anchor.degradation:.4f}  path dose {anchor.dose:.4f}"
         )

@@ -37,6 +37,9 @@ def nrms(y: Array, x: Array) -> float:
 
 
 MEASURES: dict[str, Measure] = {"nmae": nmae, "nrms": nrms}
+#: Of fewer subjects no interval is given: the bootstrap's "95 %" of five hold the mean in 84 % of cases, of
+#: two in half.
+LEAST_SUBJECTS = 6
 
 
 @dataclass(frozen=True)
@@ -58,12 +61,20 @@ class SubjectDegradation:
 
 @dataclass(frozen=True)
 class Anchor:
-    """One dose on the path: its time t, its measured degradation, and the 95 % interval of t."""
+    """One dose on the path: its time t, its measured degradation, and the 95 % interval of t.
+
+    Of fewer than LEAST_SUBJECTS there is no interval: None.
+    """
 
     t: float
     degradation: float
-    t_low: float
-    t_high: float
+    t_low: float | None
+    t_high: float | None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Both ends of t's interval, where there is one."""
+        return None if self.t_low is None or self.t_high is None else (self.t_low, self.t_high)
 
     @property
     def dose(self) -> float:
@@ -216,7 +227,7 @@ def calibrate(
         subjects: their measured degradations; they need not all have every dose. A dose that some lack is
             placed by those that have it, and its degradation is what the whole cohort would show there.
         measure: the measure they were taken in.
-        resamples: bootstrap samples over subjects, for the interval of each t.
+        resamples: bootstrap samples over subjects, for the interval of each t (LEAST_SUBJECTS or more).
         seed: of the bootstrap.
 
     Raises:
@@ -244,13 +255,16 @@ def calibrate(
     if any(later <= earlier for earlier, later in pairwise(central)):
         found = ", ".join(f"t({dose_label(d)}) = {t:.0f}" for d, t in zip(doses, central, strict=True))
         raise InputError(f"the anchors are out of order ({found}): are the doses of the cohort swapped?")
-    samples = np.array([times(rng.integers(0, len(subjects), len(subjects))) for _ in range(resamples)])
-    low, high = np.nanpercentile(samples, [2.5, 97.5], axis=0)
+    low: Sequence[float | None] = [None] * len(doses)
+    high = low
+    if len(subjects) >= LEAST_SUBJECTS:
+        samples = np.array([times(rng.integers(0, len(subjects), len(subjects))) for _ in range(resamples)])
+        low, high = (ends.tolist() for ends in np.nanpercentile(samples, [2.5, 97.5], axis=0))
     # Of the whole cohort: where some lack the dose, what their curves say at its time.
     whole = np.exp(np.interp(central, grid, np.log(curves.mean(axis=0))))
     means = np.where(np.isfinite(real).all(axis=0), real.mean(axis=0), whole)
     anchors = {
-        dose_label(dose): Anchor(t, float(means[n]), float(low[n]), float(high[n]))
+        dose_label(dose): Anchor(t, float(means[n]), low[n], high[n])
         for n, (dose, t) in enumerate(zip(doses, central, strict=True))
     }
     d = np.array([float(dose) for dose in doses])

@@ -9,12 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mapdiff.diffusion.calibration import LEAST_SUBJECTS
 from mapdiff.errors import InputError
 
 RESAMPLES = 9999
-#: Of fewer subjects no interval is given: the bootstrap's "95 %" of five hold the mean in 84 % of cases, of
-#: two in half.
-LEAST_SUBJECTS = 6
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ def printed_name(name: str) -> str:
 
 
 def printed_value(figure: Figure) -> str:
-    """A figure's value: a bias with its sign, SSIM and errors with four decimals."""
+    """A figure's value: a bias with its sign, SSIM and errors with four decimals, small errors with more."""
     value = figure.value
     if not math.isfinite(value):
         return "not defined" if math.isnan(value) else ("infinite" if value > 0 else "-infinite")
@@ -112,7 +112,8 @@ def printed_value(figure: Figure) -> str:
         return f"{value:+.2f}"
     if figure.unit in ("%", "dB"):
         return f"{value:.2f}"
-    return f"{value:.4f}" if figure.name in ("ssim", "nmae", "nrmse") else f"{value:.4g}"
+    fixed = figure.name == "ssim" or (figure.name in ("nmae", "nrmse") and value >= 0.01)
+    return f"{value:.4f}" if fixed else f"{value:.4g}"
 
 
 def figures_json(figures: Sequence[Figure], **about: Any) -> dict[str, Any]:

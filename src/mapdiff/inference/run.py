@@ -183,7 +183,7 @@ def denoise_file(
     for warning in result.warnings:
         say(f"warning: {source.name}: {warning}")
     outputs = _companions(result, output, options)
-    model = f"{denoiser.model.method} {denoiser.hash[:12]}, mapdiff {__version__}"
+    model = f"{denoiser.model.method} {denoiser.hash[:12]}"
     names.remove(manifest_path(output))
     before = _stamps(names)
     # No manifest of before may speak for what is half replaced.

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from mapdiff.atomic import written_aside
-from mapdiff.diffusion.calibration import Calibration
+from mapdiff.diffusion.calibration import LEAST_SUBJECTS, Calibration
 from mapdiff.report.plots import OKABE_ITO, Plot, new_figure
 
 
@@ -23,7 +23,8 @@ def calibration_plot(calibration: Calibration) -> Plot:
     for n, (label, anchor) in enumerate(calibration.anchors.items()):
         colour, level = OKABE_ITO[n % len(OKABE_ITO)], anchor.degradation
         axes.plot([1, anchor.t], [level] * 2, color=colour, linewidth=1)
-        axes.plot([anchor.t_low, anchor.t_high], [level] * 2, color=colour, linewidth=5, alpha=0.4)
+        if anchor.interval is not None:
+            axes.plot(anchor.interval, [level] * 2, color=colour, linewidth=5, alpha=0.4)
         axes.plot(anchor.t, level, "os^Dv"[n % 5], color=colour, label=f"dose {label}: t = {anchor.t:.0f}")
         data.append([label, anchor.t, anchor.t_low, anchor.t_high, level])
     data += [
@@ -38,6 +39,7 @@ def calibration_plot(calibration: Calibration) -> Plot:
     axes.legend(fontsize=8)
     caption = (
         "Of the model: where the degradation simulated along its path meets that of the training scans of "
-        "each dose, with the 95 % interval of that timestep."
+        "each dose, with the 95 % interval of that timestep (of fewer than "
+        f"{LEAST_SUBJECTS} subjects there is none)."
     )
     return Plot("calibration-path", "Calibration of the path", caption, figure, data)

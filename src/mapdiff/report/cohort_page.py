@@ -249,7 +249,9 @@ def _key_figures(content: CohortContent) -> list[tuple[str, str, str]]:
     methods = methods_in(wanted)
     for group in groups[: 3 if len(groups) <= 3 else 0]:
         here = {(r.method, r.metric): r for r in wanted if (r.cohort, r.grid, r.input_dose) == group}
-        where = "" if len(groups) == 1 else f" at {group[2]}"
+        # What tells this group from the others: scanner, grid, dose.
+        parts = [part for n, part in enumerate(group) if any(other[n] != part for other in groups)]
+        where = "".join(f", {part}" for part in parts)
         for metric in ("psnr", "nmae"):
             now, before = here.get((methods[-1], metric)), here.get((INPUT, metric))
             if now is None:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mapdiff.diffusion.calibration import LEAST_SUBJECTS
 from mapdiff.dose import dose_label, parse_dose
 from mapdiff.errors import InputError
 from mapdiff.evaluation.cohort import INPUT, RegionPair, Spread
 from mapdiff.evaluation.metrics import MAPDIFF
 from mapdiff.evaluation.rows import Row
-from mapdiff.evaluation.statistics import LEAST_SUBJECTS
 from mapdiff.evaluation.tables import printed_name
 from mapdiff.report.plots import Plot, look_of, new_figure
 

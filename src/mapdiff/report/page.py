@@ -247,7 +247,7 @@ def _key_figures(manifest: Mapping[str, Any], measured: Measured) -> list[tuple[
     if "dose_on_the_training_scanners" in level:
         dose = level["dose_on_the_training_scanners"]
         value = "below the lowest" if not dose > 0 else "full" if dose > 0.995 else f"1/{1 / dose:.3g}"
-        figures.append(("Dose found", value, "of full"))
+        figures.append(("Dose found", value, "of full, on the calibrated scanner"))
     rows = measured.rows
     if INPUT in rows and RESULT in rows and rows[INPUT].total:
         change = 100 * (rows[RESULT].total / rows[INPUT].total - 1)
