@@ -1,6 +1,7 @@
 """Training patches: all doses of a place at once, the same again for the same step."""
 
 import dataclasses
+import multiprocessing
 import shutil
 from fractions import Fraction
 
@@ -199,6 +200,7 @@ def test_files_that_are_gone_are_an_input_error(stored, tmp_path):
         with pytest.raises(InputError, match=r"scans: cannot be read") as error:
             next(batches(PatchSampler([subject], [0.1], 16, 1, 0), range(1), workers=workers))
         assert "\n" not in str(error.value)
+        assert not multiprocessing.active_children()  # though the error's traceback is still there
 
 
 def store_subjects_in(path):

@@ -232,10 +232,15 @@ def batches(
         prefetch_factor=AHEAD if workers else None,
         worker_init_fn=_outlive_one_signal if workers else None,
     )
-    for batch in islice(loader, len(steps)):
-        if isinstance(batch, InputError):
-            raise batch
-        yield batch
+    try:
+        for batch in islice(loader, len(steps)):
+            if isinstance(batch, InputError):
+                raise batch
+            yield batch
+    finally:
+        # Its workers end with it. A traceback that somebody keeps would keep it too, and workers left to the
+        # interpreter's exit are sent SIGTERM once, which they outlive, and waited for without end.
+        del loader
 
 
 def _outlive_one_signal(number: int) -> None:

@@ -146,9 +146,7 @@ def _run(
     sums = {name: torch.tensor(value, dtype=torch.float64) for name, value in state.sums.items()}
     seconds_before, resumed_at = state.seconds, state.step
 
-    # Closed here, whatever a traceback that somebody kept still holds: workers left to the interpreter's exit
-    # would be sent SIGTERM once, which they outlive, and waited for without end.
-    with closing(coming):
+    with closing(coming):  # not when its last reference goes: matplotlib's tracebacks keep this frame
         while state.step < config.steps:
             with stopper.waiting():
                 batch = next(coming).to(fabric.device)
