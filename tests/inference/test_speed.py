@@ -6,7 +6,6 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from mapdiff.body import body_mask
-from mapdiff.inference.heap import kept_heap, peak_memory_mb
 from mapdiff.inference.speed import Run, _ddpm, _growth, _shares, benchmark_speed, synthetic_scan
 from mapdiff.networks.cost import flop_per_voxel
 from mapdiff.networks.denoiser import CONDITIONS, DenoiserConfig, DenoiserNet
@@ -73,15 +72,6 @@ def test_shares_are_of_the_peak():
     assert shares["network_share_of_peak"] == pytest.approx(0.5)
     assert shares["end_to_end_share_of_peak"] == pytest.approx(0.25)
     assert shares["network_share_of_time"] == pytest.approx(0.5)
-
-
-def test_the_heap_is_kept_and_given_back():
-    with kept_heap():
-        first = torch.ones(20_000_000)
-        del first
-        second = torch.ones(20_000_000)
-        assert second.sum() == 20_000_000
-    assert peak_memory_mb() > 80
 
 
 @pytest.mark.slow

@@ -30,6 +30,14 @@ def benchmark(
             "--quick", help="The plan's named subjects and quick entries; compares with the committed values."
         ),
     ] = False,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--only",
+            help="An entry of the plan, such as 'unet' or 'ddpm-ddim-50'; may be told several times. "
+            "The rows of the others stay as they are in the results' file.",
+        ),
+    ] = None,
     jobs: Annotated[int, typer.Option(help="Processes that share the subjects.")] = 1,
     speed: Annotated[
         bool, typer.Option("--speed", help="Measure time and memory on synthetic scans of four sizes.")
@@ -65,9 +73,11 @@ def benchmark(
     if not speed:
         if jobs < 1:
             raise InputError(f"--jobs {jobs}: at least 1")
+        if quick and only:
+            raise InputError("--quick and --only: a quick run has the plan's quick entries")
         from mapdiff.evaluation.benchmark.evidence import run_evidence
 
-        print(run_evidence(plan, work, results, shared, page, quick, say, jobs))
+        print(run_evidence(plan, work, results, shared, page, quick, say, jobs, only or ()))
         return
     from mapdiff.atomic import check_target, written_aside
     from mapdiff.inference.speed import benchmark_speed

@@ -15,7 +15,7 @@ from torch import Tensor
 from mapdiff.diffusion.feedback import kept_width
 from mapdiff.errors import InputError
 from mapdiff.formats import read
-from mapdiff.inference.heap import kept_heap, peak_memory_mb
+from mapdiff.heap import kept_heap, peak_memory_mb
 from mapdiff.inference.in_memory import InMemory, Rival
 from mapdiff.inference.noise_level import InputNoise, find_noise, probe_tiles
 from mapdiff.inference.scan import Scan

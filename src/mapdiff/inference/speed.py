@@ -20,8 +20,8 @@ from torch.nn import functional
 from mapdiff import __version__
 from mapdiff.errors import InputError
 from mapdiff.formats import write
+from mapdiff.heap import kept_heap, peak_memory_mb
 from mapdiff.inference.denoiser import Denoiser
-from mapdiff.inference.heap import kept_heap, peak_memory_mb
 from mapdiff.inference.run import DenoiseOptions, denoise_file
 from mapdiff.networks.cost import flop_per_voxel
 from mapdiff.networks.fused import FusedDenoiser

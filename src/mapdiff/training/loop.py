@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from mapdiff.cohort.patches import Batch, PatchSampler, batches
 from mapdiff.diffusion.calibration import Calibration
 from mapdiff.errors import InputError
+from mapdiff.heap import kept_heap
 from mapdiff.methods.base import Draws, Method, part_of
 from mapdiff.methods.model_file import TrainedModel, parameters
 from mapdiff.methods.registry import method_named
@@ -98,7 +99,7 @@ def train(
             if header["step"] >= config.steps:
                 tell(f"the run is finished: {config.steps} steps")
                 return run / MODEL_FILE
-        with stopper.training():
+        with stopper.training(), kept_heap():
             going_on = header is not None
             return _run(
                 fabric, run, config, resources, data, init, facts, restart, going_on, share, stopper, tell

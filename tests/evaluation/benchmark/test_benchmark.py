@@ -242,6 +242,56 @@ def test_quick_compares_with_what_is_committed(done, work):
     assert done[0].read_text() == before
 
 
+def copied(done, tmp_path, change):
+    """A copy of the results whose rows were changed."""
+    content = json.loads(done[0].read_text())
+    content["rows"] = change(content["rows"])
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_one_entry_beside_the_rows_that_are_there(done, work, tmp_path):
+    """Added to the others' rows, it gives what the whole run gave."""
+
+    def without_unet(rows):
+        return [{**row, "subjects": {}} if row["method"] == "unet" else row for row in rows]
+
+    results, page = copied(done, tmp_path, without_unet), tmp_path / "page.md"
+    page.write_text(done[1].read_text())
+    plan = work / "plan.json"
+    line = evidence.run_evidence(plan, work, results, None, page, False, print, only=["unet"])
+    assert "rows" in line
+    assert json.loads(results.read_text()) == json.loads(done[0].read_text())
+    assert page.read_text() == done[1].read_text()
+
+
+def test_one_entry_wants_results_of_the_same_subjects(done, work, tmp_path):
+    def others(rows):
+        return [
+            {**row, "subjects": {name: value + 1 for name, value in row["subjects"].items()}}
+            if row["method"] == "input"
+            else row
+            for row in rows
+        ]
+
+    plan = work / "plan.json"
+    for change, words in (
+        (others, "is of other subjects: an input's PSNR is off by 1.00 dB"),
+        (
+            lambda rows: [row for row in rows if row["method"] != "input"],
+            "has no rows of internal 4 mm input",
+        ),
+    ):
+        results = copied(done, tmp_path, change)
+        before = results.read_text()
+        with pytest.raises(InputError, match=words):
+            evidence.run_evidence(plan, work, results, None, None, False, print, only=["unet"])
+        assert results.read_text() == before
+    with pytest.raises(InputError, match="--only x: the plan has no such entry; it has input, oracle"):
+        evidence.run_evidence(plan, work, done[0], None, None, False, print, only=["x"])
+
+
 def test_quick_restores_anew(done, work):
     """What a unit's file says plays no part, and none is written."""
     unit = next((work / "units").rglob("sub-001/1-20/unet.json"))

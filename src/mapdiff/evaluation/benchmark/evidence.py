@@ -10,8 +10,8 @@ from mapdiff.dose import dose_label
 from mapdiff.errors import InputError, PartialFailure
 from mapdiff.evaluation.benchmark.document import tables, write_tables
 from mapdiff.evaluation.benchmark.observing import observe
-from mapdiff.evaluation.benchmark.plan import MAIN_DOSE, Entry, Plan, read_plan, runnable
-from mapdiff.evaluation.benchmark.rows import Row, differences, largest_change, rows_of
+from mapdiff.evaluation.benchmark.plan import INPUT, MAIN_DOSE, Entry, Plan, read_plan, runnable
+from mapdiff.evaluation.benchmark.rows import Row, differences, largest_change, merged, rows_of
 from mapdiff.evaluation.benchmark.run import restorers_of, run
 from mapdiff.evaluation.tables import write_json
 
@@ -28,8 +28,9 @@ def run_evidence(
     quick: bool,
     say: Callable[[str], None],
     jobs: int = 1,
+    only: Sequence[str] = (),
 ) -> str:
-    """Run a plan, or the part of it that is quick.
+    """Run a plan, the part of it that is quick, or some of its entries beside the rows that are there.
 
     Args:
         plan_file: JSON, see `plan.Plan`.
@@ -40,21 +41,27 @@ def run_evidence(
         quick: two named subjects per cohort, the quick entries.
         say: takes a line of progress.
         jobs: processes that share the subjects.
+        only: keys of entries; the results' rows of all others stay as they are.
 
     Returns:
         One line that says what came out.
 
     Raises:
-        InputError: plan, model, scan or page is missing or broken.
+        InputError: plan, model, scan or page is missing or broken; or the results are of other subjects than
+            those that `only` was run on.
         PartialFailure: a quick run does not give the committed values.
     """
     plan, left_out = runnable(read_plan(plan_file), work)
     for entry in left_out:
         say(f"left out, not trained yet: {entry.key} ({entry.model})")
-    committed = read_rows(results) if quick else []
-    rows = rows_of(run(plan, work, shared, quick, say, jobs))
+    committed = read_rows(results) if quick or only else []
+    part = _chosen(plan, left_out, only) if only else plan
+    rows = rows_of(run(part, work, shared, quick, say, jobs))
     if quick:
         return compared(committed, rows, results)
+    if only:
+        check_subjects(committed, rows, results)
+        rows = merged(committed, rows)
     paired = differences(rows)
     if plan.detection is not None:
         seen = replace(plan, entries=tuple(entry for entry in plan.entries if entry.detection))
@@ -65,6 +72,41 @@ def run_evidence(
     if page is not None:
         write_tables(page, tables(rows, paired))
     return f"{results}: {len(rows)} rows, {len(paired)} paired differences"
+
+
+def _chosen(plan: Plan, left_out: Sequence[Entry], only: Sequence[str]) -> Plan:
+    """The plan with these entries and the input, which tells whether the subjects are the same.
+
+    Raises:
+        InputError: it has no such entry, or no model for it; or an observer looks at all of them together.
+    """
+    if plan.detection is not None:
+        raise InputError("--only: the plan's observer looks at all entries together; run it whole")
+    for key in only:
+        if key in {entry.key for entry in left_out}:
+            raise InputError(f"--only {key}: its model is not there")
+        if key not in {entry.key for entry in plan.entries}:
+            known = ", ".join(entry.key for entry in plan.entries)
+            raise InputError(f"--only {key}: the plan has no such entry; it has {known}")
+    return replace(plan, entries=tuple(e for e in plan.entries if e.key in only or e.method == INPUT))
+
+
+def check_subjects(committed: Sequence[Row], rows: Sequence[Row], results: Path) -> None:
+    """Whether the scans that were restored now are those that the results' rows are of, told by the inputs.
+
+    Raises:
+        InputError: they are not.
+    """
+    now = [row for row in rows if row["method"] == INPUT]
+    places = {(row["cohort"], row["grid"]) for row in committed}
+    now = [row for row in now if (row["cohort"], row["grid"]) in places]
+    change, _, missing = largest_change([row for row in committed if row["method"] == INPUT], now)
+    if missing:
+        raise InputError(f"has no rows of {missing[0]}; --only adds to results of the same subjects", results)
+    if change > TOLERANCE_DB:
+        raise InputError(
+            f"is of other subjects: an input's PSNR is off by {change:.2f} dB; run the whole plan", results
+        )
 
 
 def compared(committed: Sequence[Row], rows: Sequence[Row], results: Path) -> str:

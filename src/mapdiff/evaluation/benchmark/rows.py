@@ -132,6 +132,24 @@ def way_to_oracle(rows: Sequence[Row], row: Row) -> float | None:
     return 100 * (row["mean"] - ends[0]) / (ends[1] - ends[0]) if ends[1] != ends[0] else None
 
 
+def merged(before: Sequence[Row], now: Sequence[Row]) -> list[Row]:
+    """Rows that were there and new ones; what the new ones tell of anew is theirs.
+
+    Args:
+        before: the rows that are there.
+        now: new rows, of some methods; the input's are left as they are where they are there.
+
+    Returns:
+        All of them, in the order of `rows_of`.
+    """
+    place = ("cohort", "method", "sampler", "grid")
+    there = {tuple(row[name] for name in place) for row in before}
+    new = [r for r in now if r["method"] != INPUT or tuple(r[name] for name in place) not in there]
+    anew = {tuple(row[name] for name in place) for row in new}
+    kept = [row for row in before if tuple(row[name] for name in place) not in anew]
+    return sorted([*kept, *new], key=lambda row: tuple(row[name] for name in KEYS))
+
+
 def largest_change(
     before: Sequence[Row], now: Sequence[Row], metric: str = "psnr"
 ) -> tuple[float, int, list[str]]:

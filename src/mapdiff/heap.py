@@ -3,6 +3,7 @@
 import ctypes
 import resource
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,10 @@ from pathlib import Path
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _LARGE, _DEFAULT_TRIM, _DEFAULT_MMAP = 2**31 - 1, 128 * 1024, 128 * 1024
 
+#: How many want it kept just now: a validation's denoising ends within a training.
+_keepers = 0
+_counting = threading.Lock()
+
 
 @contextmanager
 def kept_heap() -> Iterator[None]:
@@ -18,22 +23,29 @@ def kept_heap() -> Iterator[None]:
 
     By default every tensor above 32 MB is mapped from the system when it is made and unmapped when it is
     freed; the page faults of that take longer than the arithmetic between convolutions. Has an effect with
-    the GNU C library only; afterwards the defaults are back and what is free is given back.
+    the GNU C library only; when the last of those that overlap ends, the defaults are back and what is free
+    is given back.
     """
+    global _keepers
     libc = None
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
     if libc is None or not hasattr(libc, "mallopt") or not hasattr(libc, "malloc_trim"):
         yield
         return
-    libc.mallopt(_M_MMAP_THRESHOLD, _LARGE)
-    libc.mallopt(_M_TRIM_THRESHOLD, _LARGE)
+    with _counting:
+        _keepers += 1
+        libc.mallopt(_M_MMAP_THRESHOLD, _LARGE)
+        libc.mallopt(_M_TRIM_THRESHOLD, _LARGE)
     try:
         yield
     finally:
-        libc.mallopt(_M_MMAP_THRESHOLD, _DEFAULT_MMAP)
-        libc.mallopt(_M_TRIM_THRESHOLD, _DEFAULT_TRIM)
-        libc.malloc_trim(0)
+        with _counting:
+            _keepers -= 1
+            if not _keepers:
+                libc.mallopt(_M_MMAP_THRESHOLD, _DEFAULT_MMAP)
+                libc.mallopt(_M_TRIM_THRESHOLD, _DEFAULT_TRIM)
+                libc.malloc_trim(0)
 
 
 def peak_memory_mb() -> float:
