@@ -14,6 +14,9 @@ from runs import header_of, rows_of, tensors_of
 
 from mapdiff.cohort.layout import dose_path
 from mapdiff.cohort.pack import pack
+from mapdiff.errors import InputError
+from mapdiff.training.config import Resources
+from mapdiff.training.processes import launched
 
 SCRIPT = """
 import sys
@@ -49,6 +52,16 @@ def run_in(processes: int, script: Path, *words: object) -> str:
     done = start_in(processes, script, *words)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
+
+
+def test_a_batch_script_without_srun_does_not_wait_for_the_others(monkeypatch):
+    for name, value in (("JOB_ID", 7), ("JOB_NAME", "train"), ("NTASKS", 2), ("NTASKS_PER_NODE", 2)):
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
+    for name in ("PROCID", "LOCALID", "NODEID"):
+        monkeypatch.setenv(f"SLURM_{name}", "0")
+    monkeypatch.delenv("SLURM_STEP_NUM_TASKS", raising=False)
+    with pytest.raises(InputError, match="srun did not start this: write `srun mapdiff"):
+        launched(Resources(device="cpu", devices=2))
 
 
 @pytest.mark.slow

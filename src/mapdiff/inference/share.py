@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import torch
 from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
-from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from torch.distributed.rendezvous import rendezvous
 
 from mapdiff.errors import InputError
+from mapdiff.launch import slurm_environment
 
 
 @dataclass(frozen=True)
@@ -56,18 +56,8 @@ def share_of_work() -> Share:
     environment: ClusterEnvironment | None = None
     if TorchElasticEnvironment.detect():
         environment = TorchElasticEnvironment()
-    elif SLURMEnvironment.detect():
-        try:
-            environment = SLURMEnvironment()
-        except RuntimeError as error:  # what Fabric does not support of SLURM's settings
-            raise InputError(str(error)) from error
-        # srun sets this, sbatch does not (https://slurm.schedmd.com/srun.html): a batch script that runs the
-        # program plainly has its tasks' count too, but is one process, which would do a part and end well.
-        if environment.world_size() > 1 and "SLURM_STEP_NUM_TASKS" not in os.environ:
-            raise InputError(
-                f"SLURM gives this job {environment.world_size()} tasks, but srun did not start this: "
-                "write `srun mapdiff ...`, or give --no-share"
-            )
+    else:
+        environment = slurm_environment("give --no-share")
     rank, world, local = 0, 1, 0
     if environment is not None:
         rank, world, local = environment.global_rank(), environment.world_size(), environment.local_rank()

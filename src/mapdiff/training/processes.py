@@ -9,9 +9,11 @@ from typing import TypeVar, cast
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.strategies.ddp import DDPStrategy
 
 from mapdiff.errors import InputError
+from mapdiff.launch import slurm_environment
 from mapdiff.precision import best_precision
 from mapdiff.training.config import Resources
 
@@ -24,8 +26,10 @@ def launched(resources: Resources) -> Fabric:
     """Lightning Fabric with its processes running: those of torchrun or SLURM, or started here.
 
     Raises:
-        InputError: the machine has no such devices.
+        InputError: the machine has no such devices, or SLURM was asked for several tasks and srun for none.
     """
+    if not TorchElasticEnvironment.detect():
+        slurm_environment("ask for one task")
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # not its word on precision each time
     accelerator = resources.device
     if accelerator == "auto":
