@@ -3,10 +3,10 @@
     python benchmarks/limit.py --shared ../shared/data --work runs/bench
 
 In windows that lie wholly in one organ (or in a ball of the real scan) mean power spectra of the noise-free
-image and of the twentieth's noise are taken. The filter that knows both leaves sum S N / (S + N) of sum N,
-the least that any linear filter of that organ can leave; beside it stands what the network leaves in the same
-windows. A network may do better, since it is not linear and tells the parts of an organ from each other: this
-is a mark by which to see how much of an error is what could not be known.
+image and of the twentieth's noise are taken. The filter that knows both leaves sum S N / (S + N) of sum N;
+beside it stands what the network leaves in the same windows. A mark by which to see how much of an error is
+what could hardly be known, and no bound: the windows are few voxels wide and tapered, so their spectra are
+smeared, and with smeared spectra the formula, concave in both, gives more than the best linear filter leaves.
 """
 
 import argparse

@@ -76,6 +76,25 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
     assert hits >= 24  # 28.5 expected; a template from 200 pairs is a little worse than the best
 
 
+def test_pairs_of_one_body_are_not_independent():
+    """Where they share half of their noise, an interval over pairs is too narrow, one over bodies is not."""
+    signal, shared = blob(0.7), 1.0
+    dv, covariance = CHANNELS.T @ signal.ravel(), (1 + shared**2) * CHANNELS.T @ CHANNELS
+    truth = norm.cdf(np.sqrt(dv @ np.linalg.solve(covariance, dv) / 2))
+    bodies = np.repeat(np.arange(24), 8)
+    hits, widths = {"pairs": 0, "bodies": 0}, {"pairs": 0.0, "bodies": 0.0}
+    for seed in range(30):
+        rng = np.random.default_rng(100 + seed)
+        common = shared * rng.standard_normal((2, 24, signal.size)) @ CHANNELS
+        present, absent = (p + c[bodies] for p, c in zip(pairs(signal, 192, seed), common, strict=True))
+        for name, given in (("pairs", None), ("bodies", bodies)):
+            found = detectability(present, absent, given)
+            hits[name] += found.low <= truth <= found.high
+            widths[name] += found.high - found.low
+    assert widths["bodies"] > 1.5 * widths["pairs"]
+    assert hits["bodies"] >= 22 > hits["pairs"]
+
+
 def test_scaling_or_mixing_the_channels_changes_nothing():
     present, absent = pairs(blob(0.5), 200)
     one = detectability(present, absent)
@@ -114,5 +133,7 @@ def test_what_cannot_be_is_refused():
         detectability(present, absent[:-1])
     with pytest.raises(InputError, match="too few"):
         detectability(present[:8], absent[:8])
+    with pytest.raises(InputError, match="the pairs of 4 bodies cannot be cut into 5 folds"):
+        detectability(present, absent, np.arange(40) % 4)
     with pytest.raises(InputError, match="middle"):
         dog_channels((10, 11, 11), SPACING)

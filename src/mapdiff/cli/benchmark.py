@@ -38,6 +38,9 @@ def benchmark(
             "The rows of the others stay as they are in the results' file.",
         ),
     ] = None,
+    tables: Annotated[
+        bool, typer.Option("--tables", help="Only write the page's tables from the results as they are.")
+    ] = False,
     jobs: Annotated[int, typer.Option(help="Processes that share the subjects.")] = 1,
     speed: Annotated[
         bool, typer.Option("--speed", help="Measure time and memory on synthetic scans of four sizes.")
@@ -75,8 +78,13 @@ def benchmark(
             raise InputError(f"--jobs {jobs}: at least 1")
         if quick and only:
             raise InputError("--quick and --only: a quick run has the plan's quick entries")
-        from mapdiff.evaluation.benchmark.evidence import run_evidence
+        from mapdiff.evaluation.benchmark.evidence import rewrite_tables, run_evidence
 
+        if tables:
+            if page is None:
+                raise InputError("--tables: say with --page where they go")
+            print(rewrite_tables(results, page))
+            return
         print(run_evidence(plan, work, results, shared, page, quick, say, jobs, only or ()))
         return
     from mapdiff.atomic import check_target, written_aside

@@ -63,7 +63,7 @@ class Corrections:
 
 
 CORRECTIONS = Corrections()
-#: Those of models whose files name none: what the benchmark's models were measured with.
+#: Those of models whose files name none, which are of before 2026-11-28.
 CORRECTIONS_BEFORE = Corrections(kept_noise=0.04, threshold=2.0, by_activity=False)
 
 

@@ -3,10 +3,13 @@
 An image patch g round a known place is reduced to a few channel outputs v = U^T g, and signal-present are
 told from signal-absent patches by the best linear template for those (Barrett and Myers, Foundations of Image
 Science, ch. 14):  w = S^-1 (mean v_1 - mean v_0),  lambda = w^T v.  The channels are differences of Gaussians
-in spatial frequency (Abbey and Barrett 2001, the sparse set), here in 3D, since lesions are.
+in spatial frequency (after Abbey and Barrett 2001), five, and in 3D, since lesions are.
+
+Patches of one body share its anatomy and its noise, so bodies, not pairs, are what folds are cut by and
+what the bootstrap draws; the templates stay as they are in it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +20,7 @@ from scipy.stats import norm
 from mapdiff.errors import InputError
 
 Floats = NDArray[np.float64]
+Bodies = Sequence[int] | NDArray[np.int64] | None
 #: Differences of Gaussians: ratio of neighbouring widths, and of the two Gaussians of one channel.
 ALPHA, Q = 2.0, 2.0
 #: Width of the first channel, 1/mm: it passes what is as large as four centimetres.
@@ -30,7 +34,7 @@ class Detectability:
 
     Attributes:
         auc: area under the ROC curve, of patches the template was not made from.
-        low: lower end of its 95 % interval, by bootstrap over pairs.
+        low: lower end of its 95 % interval, by bootstrap over bodies.
         high: upper end.
         pairs: signal-present and signal-absent patches, each so many.
     """
@@ -90,27 +94,34 @@ def auc_of(present: Floats, absent: Floats) -> float:
     return float((below + up_to).mean() / 2 / len(absent))
 
 
-def scores(present: Floats, absent: Floats, folds: int = FOLDS, seed: int = 0) -> tuple[Floats, Floats, Any]:
+def scores(
+    present: Floats, absent: Floats, bodies: Bodies = None, folds: int = FOLDS, seed: int = 0
+) -> tuple[Floats, Floats, Any]:
     """Decision variables of channel outputs, each by a template made without its fold.
 
     Args:
         present: (pairs, channels) outputs of signal-present patches.
         absent: the same of signal-absent ones; pair n has one place and one fold.
-        folds: parts that the pairs are cut into.
+        bodies: (pairs,) the body of each pair; None: each has its own. A body's pairs have one fold.
+        folds: parts that the bodies are cut into.
         seed: of the cut.
 
     Returns:
         (pairs,) scores of the present, of the absent, and (pairs,) the fold of each pair.
 
     Raises:
-        InputError: the two differ in number, or there are too few for a covariance.
+        InputError: the two differ in number, or there are too few bodies, or pairs for a covariance.
     """
     pairs, channels = present.shape
     if present.shape != absent.shape:
         raise InputError(f"{len(present)} signal-present patches against {len(absent)} signal-absent ones")
     if pairs * (folds - 1) // folds < 2 * channels:
         raise InputError(f"{pairs} pairs are too few for {channels} channels in {folds} folds")
-    fold = np.random.default_rng(seed).permutation(np.arange(pairs) % folds)
+    body = _numbered(bodies, pairs)
+    count = int(body.max()) + 1
+    if count < folds:
+        raise InputError(f"the pairs of {count} bodies cannot be cut into {folds} folds")
+    fold = np.random.default_rng(seed).permutation(np.arange(count) % folds)[body]
     of_present, of_absent = np.empty(pairs), np.empty(pairs)
     for n in range(folds):
         train, test = fold != n, fold == n
@@ -118,6 +129,12 @@ def scores(present: Floats, absent: Floats, folds: int = FOLDS, seed: int = 0) -
         template = np.linalg.solve(covariance, present[train].mean(0) - absent[train].mean(0))
         of_present[test], of_absent[test] = present[test] @ template, absent[test] @ template
     return of_present, of_absent, fold
+
+
+def _numbered(bodies: Bodies, pairs: int) -> Any:
+    """(pairs,) bodies as numbers from 0 without a gap."""
+    given = np.arange(pairs) if bodies is None else np.asarray(bodies)
+    return np.unique(given, return_inverse=True)[1]
 
 
 def _auc_by_fold(present: Floats, absent: Floats, fold: Any, index: Any) -> float:
@@ -129,25 +146,21 @@ def _auc_by_fold(present: Floats, absent: Floats, fold: Any, index: Any) -> floa
     return total / len(index)
 
 
-def detectability(present: Floats, absent: Floats, seed: int = 0) -> Detectability:
+def detectability(present: Floats, absent: Floats, bodies: Bodies = None, seed: int = 0) -> Detectability:
     """AUC with its interval from channel outputs, (pairs, channels) each; arguments as in `scores`."""
-    of_present, of_absent, fold = scores(present, absent, seed=seed)
-    pairs = len(of_present)
-    value = _auc_by_fold(of_present, of_absent, fold, np.arange(pairs))
-    rng = np.random.default_rng(seed)
-    drawn = [
-        _auc_by_fold(of_present, of_absent, fold, rng.integers(0, pairs, pairs)) for _ in range(RESAMPLES)
-    ]
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return Detectability(value, float(low), float(high), pairs)
+    side = scores(present, absent, bodies, seed=seed)
+    return _interval(lambda index: _auc_by_fold(*side, index), _numbered(bodies, len(present)), seed)
 
 
-def difference(after: tuple[Floats, Floats], before: tuple[Floats, Floats], seed: int = 0) -> Detectability:
+def difference(
+    after: tuple[Floats, Floats], before: tuple[Floats, Floats], bodies: Bodies = None, seed: int = 0
+) -> Detectability:
     """AUC after processing minus AUC before, of the same pairs, with the interval of the difference.
 
     Args:
         after: channel outputs (present, absent) of the processed images.
         before: of the same pairs as they were.
+        bodies: (pairs,) the body of each pair; None: each has its own.
         seed: of folds and bootstrap.
 
     Raises:
@@ -155,17 +168,24 @@ def difference(after: tuple[Floats, Floats], before: tuple[Floats, Floats], seed
     """
     if len(after[0]) != len(before[0]):
         raise InputError(f"{len(after[0])} pairs after against {len(before[0])} before")
-    sides = [scores(*after, seed=seed), scores(*before, seed=seed)]
-    pairs = len(sides[0][0])
+    one, other = (scores(*side, bodies, seed=seed) for side in (after, before))
+    return _interval(
+        lambda index: _auc_by_fold(*one, index) - _auc_by_fold(*other, index),
+        _numbered(bodies, len(before[0])),
+        seed,
+    )
+
+
+def _interval(figure: Callable[[Any], float], body: Any, seed: int) -> Detectability:
+    """A figure of pairs, told by their indices, and its percentile interval over bodies drawn with return."""
+    of_body = [np.flatnonzero(body == n) for n in range(int(body.max()) + 1)]
     rng = np.random.default_rng(seed)
-
-    def gain(index: Any) -> float:
-        one, other = (_auc_by_fold(*side, index) for side in sides)
-        return one - other
-
-    drawn = [gain(rng.integers(0, pairs, pairs)) for _ in range(RESAMPLES)]
+    drawn = [
+        figure(np.concatenate([of_body[n] for n in rng.integers(0, len(of_body), len(of_body))]))
+        for _ in range(RESAMPLES)
+    ]
     low, high = np.percentile(drawn, [2.5, 97.5])
-    return Detectability(gain(np.arange(pairs)), float(low), float(high), pairs)
+    return Detectability(figure(np.arange(len(body))), float(low), float(high), len(body))
 
 
 def channel_outputs(

@@ -110,7 +110,7 @@ UEXPLORER = Scanner(
 
 #: The two with a resolution model in the reconstruction, as the clinics' "PSF" images have it. Their noise is
 #: that of the real scanners too, but organs beside brighter tissue are up to 9 % off at full dose
-#: (docs/experiments.md). The benchmark's tables of all methods were made with these.
+#: (docs/experiments.md). Tables of before 2026-11-28 were made with these.
 QUADRA_PSF = replace(
     QUADRA, effective_gain=5.0, iterations=3, subsets=20, psf_mm=3.6, filter_mm=0.0, coarse_iterations=6
 )

@@ -201,6 +201,23 @@ def test_the_spread_of_samples_is_held_against_the_scan(done):
     assert "spread over error" in done[1].read_text()
 
 
+def test_samples_without_noise_are_not_held_against_the_scan(on_tiny, work, tiny_cohort):
+    """DDPM draws the noise-free image: however well, its spread lacks the scan's noise."""
+    subject = subjects.load(tiny_cohort / "sub-001", "sub-001", (Fraction(1, 20),))
+    entry = Entry("ddpm", "ddpm.safetensors", sampler="ddim", steps=2, samples=2)
+    outcome = Restorer(entry, work, lambda *_: 0.0)(subject, Fraction(1, 20))
+    assert outcome.deviation is None and outcome.evaluations == 4
+
+
+def test_tables_are_written_from_the_results_alone(done, tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(f"# Title\n\nBefore.\n\n{BEGIN}\nold\n{END}\n\nAfter.\n")
+    assert "tables of" in evidence.rewrite_tables(done[0], page)
+    assert page.read_text() == done[1].read_text()
+    with pytest.raises(InputError, match=r"none\.json.*not a benchmark's results"):
+        evidence.rewrite_tables(tmp_path / "none.json", page)
+
+
 def test_run_again_nothing_is_done_again(done, work, monkeypatch):
     def never(*_):
         raise AssertionError

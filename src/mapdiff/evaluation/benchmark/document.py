@@ -17,6 +17,7 @@ MAIN = (
     ("PSNR, dB", "psnr", "mapdiff, volume", "full", 2),
     ("SSIM", "ssim", "mapdiff, volume", "full", 4),
     ("NMAE", "nmae", "mapdiff, volume", "full", 4),
+    ("NMAE in the body", "nmae", "mapdiff, body", "full", 4),
     ("PSNR to the truth, dB", "psnr", "mapdiff, volume", "truth", 2),
     ("total activity, %", "total activity bias", "mapdiff, volume", "full", 2),
     ("evaluations", "evaluations", "of the network, per volume", "full", 0),
@@ -189,22 +190,20 @@ def _stage_table(rows: Sequence[Row]) -> str:
 
 def _difference_table(differences: Sequence[Row]) -> str:
     """Ours minus each other; what is clear of zero stands in bold."""
+    whole, inside = "mapdiff, volume", "mapdiff, body"
     columns = [
-        (
-            f"{metric.upper()} to the {'truth' if reference == 'truth' else 'full dose'}",
-            metric,
-            reference,
-            "full",
-        )
-        for reference in ("full", "truth")
-        for metric in ("psnr", "ssim", "nmae")
-    ] + [(f"PSNR at {stage}", "psnr", "full", stage) for stage in STAGES]
-    found = {
-        (*d["versus"].values(), d["metric"], d["reference"], d["stage"]): d
-        for d in differences
-        if d["convention"] == "mapdiff, volume"
-    }
-    others = sorted({key[:2] for key in found})
+        ("PSNR to the full dose", "psnr", whole, "full", "full"),
+        ("SSIM to the full dose", "ssim", whole, "full", "full"),
+        ("NMAE to the full dose", "nmae", whole, "full", "full"),
+        ("NMAE in the body", "nmae", inside, "full", "full"),
+        ("PSNR to the truth", "psnr", whole, "truth", "full"),
+        ("SSIM to the truth", "ssim", whole, "truth", "full"),
+        ("NMAE to the truth", "nmae", whole, "truth", "full"),
+        *((f"PSNR at {stage}", "psnr", whole, "full", stage) for stage in STAGES),
+    ]
+    keys = ("metric", "convention", "reference", "stage")
+    found = {(*d["versus"].values(), *(d[key] for key in keys)): d for d in differences}
+    others = sorted({key[:2] for key in found if key[2:] in {column[1:] for column in columns}})
     body = []
     for other in others:
         cells = [found.get((*other, *column[1:])) for column in columns]

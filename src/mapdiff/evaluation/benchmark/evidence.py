@@ -74,6 +74,24 @@ def run_evidence(
     return f"{results}: {len(rows)} rows, {len(paired)} paired differences"
 
 
+def rewrite_tables(results: Path, page: Path) -> str:
+    """Write a page's tables from the results as they are, and nothing else.
+
+    Args:
+        results: JSON file of a run.
+        page: the docs' page.
+
+    Returns:
+        One line that says what was written.
+
+    Raises:
+        InputError: either is missing or broken.
+    """
+    content = _content(results)
+    write_tables(page, tables(content["rows"], content["differences"]))
+    return f"{page}: tables of {len(content['rows'])} rows"
+
+
 def _chosen(plan: Plan, left_out: Sequence[Entry], only: Sequence[str]) -> Plan:
     """The plan with these entries and the input, which tells whether the subjects are the same.
 
@@ -145,8 +163,13 @@ def read_rows(results: Path) -> list[Row]:
     Raises:
         InputError: it is not one.
     """
+    rows: list[Row] = _content(results)["rows"]
+    return rows
+
+
+def _content(results: Path) -> dict[str, list[Row]]:
     try:
-        rows: list[Row] = json.loads(results.read_text())["rows"]
+        content = json.loads(results.read_text())
+        return {name: list(content[name]) for name in ("rows", "differences")}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"is not a benchmark's results: {error}", results) from None
-    return rows

@@ -55,18 +55,20 @@ def observe(
         InputError: the bodies have no room for so many lesions, or a file is broken.
     """
     places = list(_bodies(spec, work, say))
+    bodies: NDArray[np.int64] = np.zeros(0, np.int64)
     outputs: dict[Entry, Outputs] = {}
     for entry, restorer in restorers.items():
         parts = [_outputs(spec, restorer, number, work, say) for number in places]
+        bodies = np.repeat(places, [len(p[0]) for p in parts])[: spec.pairs]
         outputs[entry] = (
             np.concatenate([p[0] for p in parts])[: spec.pairs],
             np.concatenate([p[1] for p in parts])[: spec.pairs],
         )
     before = next(found for entry, found in outputs.items() if entry.method == INPUT)
-    rows = [_row(spec, entry, detectability(*found)) for entry, found in outputs.items()]
+    rows = [_row(spec, entry, detectability(*found, bodies)) for entry, found in outputs.items()]
     paired = [
         {
-            **_row(spec, entry, gain := difference(found, before)),
+            **_row(spec, entry, gain := difference(found, before, bodies)),
             "versus": {"method": INPUT, "sampler": ""},
             "clear_of_zero": gain.low > 0 or gain.high < 0,
         }

@@ -37,7 +37,7 @@ from mapdiff.volume import Volume
 
 UNITS = "units"
 #: Rises when the same settings restore or measure a scan otherwise: what was kept before is done anew.
-EDITION = 2
+EDITION = 3
 #: What an image is held against: the measured scan of its stage's dose, and the noise-free image.
 SCAN, TRUTH = "full", "truth"
 Say = Callable[[str], None]
