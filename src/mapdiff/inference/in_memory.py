@@ -4,7 +4,6 @@ The rivals need no streaming; what they share is the tiling, the body's scale, a
 level of an unknown input is found.
 """
 
-import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from torch.nn import functional
 from mapdiff.body import air_widths, body_mask, body_scale, near_body
 from mapdiff.diffusion import dose_path, feedback
 from mapdiff.diffusion.calibration import Calibration
+from mapdiff.heap import kept_heap, peak_memory_mb
 from mapdiff.inference.noise_level import InputNoise, find_noise, probe_tiles
 from mapdiff.inference.tiling import EDGES, Tile, blend, plan_tiles
 from mapdiff.methods.base import Method, Predict
@@ -92,6 +92,7 @@ class InMemory:
         net = model.net.generator if isinstance(model.net, GanNet) else model.net
         self.net: Any = FusedDenoiser(net, device, dtype) if isinstance(net, DenoiserNet) else net.to(device)
 
+    @kept_heap()
     def restore(
         self,
         volume: Volume,
@@ -185,7 +186,7 @@ class InMemory:
             dose=dose,
             evaluations=evaluations,
             seconds=time.monotonic() - started,
-            peak_memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            peak_memory_mb=peak_memory_mb(),
         )
 
     def _continued(self, values: Tensor) -> Tensor:
