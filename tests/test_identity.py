@@ -21,6 +21,7 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
 from mapdiff.cli.main import run
+from mapdiff.formats.deidentify import deidentified
 from mapdiff.formats.dicom_files import copied
 from mapdiff.formats.dicom_series import new_study, series_of, write_series
 from mapdiff.formats.identity import impersonal
@@ -354,3 +355,41 @@ def test_short_and_ideographic_names_are_names(name, number, told):
     assert impersonal(header, told) is None
     for harmless in ("FDG", "Fluorodeoxyglucose F^18^", "WB AC 3.27", "F-18 natrium fluoride"):
         assert impersonal(header, harmless) == harmless
+
+
+@pytest.mark.parametrize(
+    "told", ["born 17/03/1951", "17 Mar 1951", "FDG 3-17-1951", "17.3.1951", "March 17, 1951", "19510317"]
+)
+def test_a_birth_date_is_told_in_any_order(told):
+    assert impersonal({"PatientBirthDate": "1951-03-17"}, told) is None
+    assert impersonal({"PatientBirthDate": "19510417"}, told) == told
+
+
+def test_what_a_text_must_not_quote_without_identity(tmp_path: Path) -> None:
+    """Dates and UIDs of the header, the clinic and its people; what tells of the scan alone stays."""
+    folder = planted_series(tmp_path / "scan")
+    header = pydicom.dcmread(sorted(folder.iterdir())[0], stop_before_pixels=True)
+    header.StudyDate, header.StudyID, header.PatientAge = "20240511", "ST556677", "095Y"
+    header.InstitutionName, header.DeviceSerialNumber = "Siemens Klinikum Hinterdorf", "778899"
+    header.ReferringPhysicianName, header.Manufacturer = "Faustus^Maria", "SIEMENS"
+
+    def cleaned(told: str) -> str:
+        header.ReconstructionMethod = told
+        return str(deidentified([header])[0].ReconstructionMethod)
+
+    for quoting in (
+        "20240511 run",
+        "of 11 May 2024",
+        "no. ST556677",
+        "map 1.2.3.4.5.6789012345",
+        "VG 778899",
+        "Hinterdorf PSF",
+        "OSEM by Faustus",
+    ):
+        assert cleaned(quoting) == "", quoting
+    for telling in ("OSEM 4i5s", "PSF+TOF 3i17s", "VUE Point FX, 2.0.1", "TOF-OSEM"):
+        assert cleaned(telling) == telling
+    clean = deidentified([header])[0]
+    assert clean.Manufacturer == "SIEMENS" and clean.PatientAge == "090Y"
+    header.PatientAge = "064Y"
+    assert deidentified([header])[0].PatientAge == "064Y"

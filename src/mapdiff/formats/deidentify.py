@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import os
+import re
 import uuid
 from collections.abc import Sequence
 from datetime import date, timedelta
@@ -18,7 +19,7 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
 from mapdiff.formats.dicom_times import parse_date
-from mapdiff.formats.identity import impersonal
+from mapdiff.formats.identity import impersonal, tells_date
 
 #: The date that the study is shifted to.
 STUDY_DAY = date(2000, 1, 1)
@@ -164,8 +165,28 @@ _DAYS = ("StudyDate", "SeriesDate", "AcquisitionDate", "AcquisitionDateTime")
 _CODES = frozenset({
     "ORIGINAL", "DERIVED", "PRIMARY", "SECONDARY", "AXIAL", "WHOLE BODY", "STATIC", "DYNAMIC", "GATED",
     "IMAGE", "REPROJECTION", "NONE", "START", "ADMIN", "PT", "BQML", "CNTS", "CPS", "PROPCNTS", "GML",
+    "NORM", "DTIM", "ATTN", "SCAT", "DECY", "RADL", "DCAL", "RAN", "MOTN",
     "CM2ML", "BW", "LBM", "BSA", "EMISSION", "TRANSMISSION", "MONOCHROME2", "YES", "NO", "M", "F", "O",
 })  # fmt: skip
+#: What free text must not quote either, though it tells of the clinic: who else is in the header.
+_OTHERS = (
+    "InstitutionName",
+    "InstitutionAddress",
+    "InstitutionalDepartmentName",
+    "StationName",
+    "DeviceSerialNumber",
+    "ReferringPhysicianName",
+    "PerformingPhysicianName",
+    "OperatorsName",
+    "PhysiciansOfRecord",
+    "NameOfPhysiciansReadingStudy",
+    "StudyID",
+)
+#: Free text that tells of the maker alone, in which a clinic's name ("Siemens Demo Site") is no clinic's.
+_MAKERS = ("Manufacturer",)
+_UID = re.compile(r"\d+(\.\d+){5,}")
+#: Ages from here on are few enough to tell who somebody is (45 CFR 164.514): all are written as this.
+_OLDEST = 90
 #: Of this process: replaced UIDs and numbers are alike in all that it writes, and nobody can find the old.
 _SECRET = os.urandom(32)
 
@@ -179,7 +200,9 @@ def deidentified(datasets: Sequence[Dataset]) -> list[Dataset]:
     shift = STUDY_DAY - (_day_of(datasets) or STUDY_DAY)
     made = []
     for dataset in datasets:
-        clean = _cleaned(dataset, shift, dataset)
+        clean = _cleaned(dataset, shift, _Whole(dataset))
+        if re.fullmatch(r"\d{3}Y", age := str(clean.get("PatientAge", ""))) and int(age[:3]) > _OLDEST:
+            clean.PatientAge = f"{_OLDEST:03d}Y"
         who = [str(dataset.get(name, "") or "") for name in ("PatientID", "IssuerOfPatientID", "PatientName")]
         number = _replaced(*(who if any(who) else [str(dataset.get("StudyInstanceUID", ""))]))
         clean.PatientName, clean.PatientBirthDate = "Anonymous^", ""
@@ -213,7 +236,24 @@ def _replaced(*parts: str) -> uuid.UUID:
     return uuid.UUID(bytes=digest[:16], version=4)
 
 
-def _cleaned(dataset: Dataset, shift: timedelta, whole: Dataset) -> Dataset:
+class _Whole:
+    """A header, and which text quotes it."""
+
+    def __init__(self, header: Dataset) -> None:
+        self._header = header
+        told = (str(e.value or "") for e in header.iterall() if e.VR in ("DA", "DT"))
+        self._days = {day for text in told if (day := parse_date(text[:8]))}
+
+    def is_quoted_in(self, element: DataElement) -> bool:
+        """Whether an element's text quotes the patient, the clinic, a UID or a date of the header."""
+        told = str(element.value)
+        others = () if element.keyword in _MAKERS else _OTHERS
+        if impersonal(self._header, told, others) is None or _UID.search(told):
+            return True
+        return any(tells_date(told, day) for day in self._days)
+
+
+def _cleaned(dataset: Dataset, shift: timedelta, whole: _Whole) -> Dataset:
     """The dataset, or an item within `whole`, without what may tell who the patient is."""
     clean = Dataset()
     for element in dataset:
@@ -232,7 +272,7 @@ def _cleaned(dataset: Dataset, shift: timedelta, whole: Dataset) -> Dataset:
             clean.add_new(element.tag, element.VR, STUDY_DAY.strftime("%Y%m%d") + str(element.value)[8:])
         elif element.VR in ("DA", "DT"):
             clean.add_new(element.tag, element.VR, _shifted(str(element.value or ""), shift))
-        elif element.VR in _TEXT and not _is_code(element) and impersonal(whole, str(element.value)) is None:
+        elif element.VR in _TEXT and not _is_code(element) and whole.is_quoted_in(element):
             clean.add_new(element.tag, element.VR, "")
         else:
             clean[element.tag] = copy.copy(element)

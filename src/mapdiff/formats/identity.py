@@ -7,8 +7,11 @@ are passed on.
 
 from __future__ import annotations
 
+import calendar
+import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import date
 from itertools import permutations
 
 from pydicom.dataset import Dataset
@@ -32,17 +35,24 @@ _TELLING = (
 _HARMLESS = frozenset({"pet", "fdg", "suv", "phantom", "test", "anonymous", "anon", "unknown", "none", "dro"})
 
 
-def impersonal(header: Dataset | Mapping[str, object], told: str | None) -> str | None:
+def impersonal(
+    header: Dataset | Mapping[str, object], told: str | None, further: Sequence[str] = ()
+) -> str | None:
     """The text; None if the patient's name, a number, birth date or address is in it, or a word of them.
 
     Args:
         header: DICOM header, or the fields of a sidecar.
         told: text from it.
+        further: attributes that must not be quoted either.
     """
     if told is None:
         return None
-    values = [text(header, name) if isinstance(header, Dataset) else header.get(name) for name in _TELLING]
+    names = (*_TELLING, *further)
+    values = [text(header, name) if isinstance(header, Dataset) else header.get(name) for name in names]
     known = [str(value) for value in values if isinstance(value, str | int)]
+    born = dict(zip(names, values, strict=True)).get("PatientBirthDate")
+    if isinstance(born, str) and (day := _day(born)) and tells_date(told, day):
+        return None
     spoken, whole = _words(told), told.lower()
     mine, run_together = set(spoken), "".join(spoken)
     for value in known:
@@ -62,6 +72,30 @@ def impersonal(header: Dataset | Mapping[str, object], told: str | None) -> str 
         if len(joined) > 3 and joined.isdigit() and joined in run_together:
             return None
     return told
+
+
+def tells_date(told: str, day: date) -> bool:
+    """Whether a text holds the day, as people write it: digits in any order, or the month's English name.
+
+    >>> [tells_date(text, date(1951, 3, 17)) for text in ("born 17/3/1951", "17 Mar 1951", "17.04.1951")]
+    [True, True, False]
+    """
+    words = re.findall(r"\d+|[^\W\d_]+", told.lower())
+    year, month, dom = (f"{n:02d}" for n in (day.year, day.month, day.day))
+    orders = {"".join(parts) for parts in permutations((year, month, dom)) if year in (parts[0], parts[2])}
+    if any(order in "".join(re.findall(r"\d+", told)) for order in orders):
+        return True
+    numbers = {int(word) for word in words if word.isdigit()}
+    name = calendar.month_abbr[day.month].lower()
+    named = any(word.startswith(name) for word in words) or day.month in numbers
+    return {day.year, day.day} <= numbers and named
+
+
+def _day(told: str) -> date | None:
+    digits = re.sub(r"\D", "", told)
+    with contextlib.suppress(ValueError):
+        return date(int(digits[:4]), int(digits[4:6]), int(digits[6:8]))
+    return None
 
 
 def is_told(header: Dataset, told: str) -> str:
