@@ -90,7 +90,14 @@ def test_a_bad_scan_is_one_line(call, tmp_path, small_model, scan, verb, kind):
         (["simulate", "--subjects", "0", "-o", "OUT"], "--subjects"),
         (["simulate", "--seed", "-1", "-o", "OUT"], "--seed"),
         (["simulate", "--dose", "1/20", "-o", "OUT"], "--from-image"),
+        (["simulate", "--series", "3", "-o", "OUT"], "--from-image"),
         (["simulate", "--from-image", "SCAN", "--dose", "2", "-o", "OUT"], "dose 2"),
+        (["benchmark", "--slices", "64", "--work", "FOLDER"], "--slices goes with --speed"),
+        (["benchmark", "--quick", "--only", "unet", "--work", "FOLDER"], "--quick and --only"),
+        (["benchmark", "--tables", "--work", "FOLDER"], "--page"),
+        (["denoise", "FOLDER", "-o", "OUT", "--unit", "foo", "--model", "MODEL"], "--unit foo: give Bq/mL"),
+        (["export", "FOLDER", "-o", "WEIGHTS"], "holds no run of mapdiff train"),
+        (["export", "OUT", "-o", "WEIGHTS"], "there is no such run"),
         (["simulate", "--from-image", "SCAN", "--lesions", "2", "-o", "OUT"], "--lesions"),
         (["simulate", "--from-image", "SCAN", "--subjects", "3", "-o", "OUT"], "--subjects"),
         (["simulate", "--from-image", "SCAN", "--slab", "32", "-o", "OUT"], "--slab"),
@@ -148,6 +155,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
         "COHORT": tiny_cohort,
         "MODEL": small_model,
         "PNG": tmp_path / "out.png",
+        "WEIGHTS": tmp_path / "out.safetensors",
     }
     before = names(tmp_path)
     code, stdout, err = call(*[places.get(word, word) for word in words])

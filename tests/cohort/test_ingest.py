@@ -135,6 +135,29 @@ def test_new_subjects_get_new_numbers_and_a_stopped_run_goes_on(tmp_path):
     assert len(json.loads((cohort / REPORT_FILE).read_text())["subjects"]) == 3
 
 
+def test_a_broken_copy_does_not_keep_a_whole_one_out(tmp_path):
+    """An interrupted download, fetched again beside the first; the same on every further run."""
+    tree, cohort = tmp_path / "tree", tmp_path / "cohort"
+    scans = small_scans(1, FEW)
+    write_tree_subject(tree / "part/1", QUADRA_NAMES, {d: scans[d] for d in FEW[:-1]})
+    write_tree_subject(tree / "part/2", QUADRA_NAMES, scans)
+    assert sorted(e.status for e in ingest(tree, cohort, FEW)) == [INGESTED, LEFT_OUT]
+    for _ in range(2):
+        entries = ingest(tree, cohort, FEW)
+        assert sorted(e.status for e in entries) == [INGESTED, LEFT_OUT]
+        assert len(list(subjects(cohort))) == 1
+
+
+def test_a_damaged_report_is_told(tmp_path):
+    tree, cohort = tmp_path / "tree", tmp_path / "cohort"
+    write_tree_subject(tree / "part/1", QUADRA_NAMES, small_scans(1, FEW))
+    ingest(tree, cohort, FEW)
+    for text in ('{"subjects": [1]}', '{"subjects": [{"key": "x"}]}'):
+        (cohort / REPORT_FILE).write_text(text)
+        with pytest.raises(InputError, match="is no report of mapdiff ingest"):
+            ingest(tree, cohort, FEW)
+
+
 def swapped(scans, one: Fraction, other: Fraction):
     return {**scans, one: scans[other], other: scans[one]}
 

@@ -212,3 +212,9 @@ def test_the_nearest_dose_is_found():
     assert DOSES[dose_index(DOSES, Fraction(1, 20))] == Fraction(1, 20)
     assert DOSES[dose_index(DOSES, Fraction(1, 25))] == Fraction(1, 20)
     assert DOSES[dose_index(DOSES, Fraction(1, 1000))] == Fraction(1, 100)
+
+
+def test_patches_that_no_subject_fills_are_refused(stored):
+    longest = max(max(subject.facts.shape) for subject in stored)
+    with pytest.raises(InputError, match=f"--patch 4096: the largest subject's longest axis has {longest}"):
+        sampler_of(stored, 4096)

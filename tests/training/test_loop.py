@@ -202,6 +202,20 @@ def test_a_refused_restart_removes_nothing(straight, store, tmp_path, monkeypatc
     assert {p.name: p.read_bytes() for p in run.iterdir() if p.is_file()} == before
 
 
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_folder_of_other_things_is_left_alone(store, tmp_path, restart):
+    """Not even --restart, which empties a run's folder, may take what is no run's."""
+    folder = tmp_path / "mine"
+    (folder / "tensorboard").mkdir(parents=True)
+    (folder / "log.csv").write_text("mine")
+    for place in (folder, store):
+        before = sorted(path.relative_to(place) for path in place.rglob("*"))
+        with pytest.raises(InputError, match="is not empty and holds no run"):
+            train([store], place, CONFIG, Resources(device="cpu"), restart=restart, say=lambda line: None)
+        assert sorted(path.relative_to(place) for path in place.rglob("*")) == before
+    assert (folder / "log.csv").read_text() == "mine"
+
+
 def test_a_model_whose_state_is_gone_is_not_replaced_unasked(straight, store, tmp_path):
     run = shutil.copytree(straight, tmp_path / "run")
     (run / "state.safetensors").unlink()

@@ -82,6 +82,7 @@ def denoise(
     from mapdiff.errors import InputError, PartialFailure
     from mapdiff.evaluation.masks import same_grid
     from mapdiff.formats import read
+    from mapdiff.formats.bids import parse_unit
     from mapdiff.formats.dicom_out import SERIES_FILES
     from mapdiff.formats.nifti import is_nifti
     from mapdiff.formats.udpet import read_csv
@@ -105,6 +106,8 @@ def denoise(
         raise InputError(f"--samples {samples}: 2 or more, or 0 for the deterministic result")
     if seed < 0:
         raise InputError(f"--seed {seed}: 0 or more")
+    if unit is not None and parse_unit(unit) is None:
+        raise InputError(f"--unit {unit}: give Bq/mL, kBq/mL or SUV")
     table = {} if csv is None else read_csv(csv)
     supplied = Supplied(weight, becquerels(injected_activity), injection_time, table)
     options = DenoiseOptions(
@@ -112,6 +115,8 @@ def denoise(
     )
     scans = scans_in(source, output, say)
     many = source.is_dir() and scans != [source]
+    if many and output.exists() and not output.is_dir():
+        raise InputError("is a file: the results of a folder of scans need a folder", output)
     if series is not None and source.is_file() and is_nifti(source):
         raise InputError("is a NIfTI file: --series chooses one of DICOM", source)
     if keep_identity and not report:

@@ -27,11 +27,19 @@ def export(
     from mapdiff.diffusion.calibration import Calibration
     from mapdiff.errors import InputError
     from mapdiff.methods.model_file import load_model, save_model
-    from mapdiff.training.folder import BEST_FILE
+    from mapdiff.training.folder import BEST_FILE, MODEL_FILE
 
     if output.suffix != ".safetensors":
         raise InputError("must end in .safetensors", output)
     check_target(output, overwrite)
+    if run.is_dir() and not (run / BEST_FILE).exists():
+        if (run / MODEL_FILE).exists():
+            raise InputError(
+                f"has not been validated yet, so there is no best model: export {run / MODEL_FILE}", run
+            )
+        raise InputError("holds no run of mapdiff train", run)
+    if not run.exists():
+        raise InputError("there is no such run, and no such model file", run)
     model = load_model(run / BEST_FILE if run.is_dir() else run)
     if calibration is not None:
         model = replace(model, calibration=Calibration.read(calibration))

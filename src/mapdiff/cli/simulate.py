@@ -79,6 +79,8 @@ def simulate(
         return
     if dose:
         raise InputError("--dose goes with --from-image; a cohort has all doses")
+    if series is not None:
+        raise InputError("--series goes with --from-image: it chooses one of a folder's series")
     plan = CohortPlan(subjects, scanner, seed, _spacing(spacing), slab, lesions=lesions)
 
     def told(name: str, made: bool) -> None:

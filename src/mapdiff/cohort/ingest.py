@@ -116,7 +116,9 @@ def ingest(
     entries: list[Entry] = []
     for n, (folder, (name, key)) in enumerate(zip(folders, names, strict=True)):
         entry = before.get(key or "")
-        twin = next((e.subject for e in entries if key is not None and e.key == key), None)
+        # A copy that is broken does not keep a whole one of the same subject out.
+        whole = [e for e in entries if e.status == INGESTED]
+        twin = next((e.subject for e in whole if key is not None and e.key == key), None)
         if twin is not None:
             entry = _entry(folder, name, None)
             entry.faults = [f"holds the same scans as {twin}"]
@@ -172,9 +174,12 @@ def _earlier(cohort: Path) -> dict[str, Entry]:
         if entry.key is not None and entry.subject == path.parent.name:
             found[entry.key] = entry
     path = cohort / REPORT_FILE
-    for fields in _load(path).get("subjects", ()) if path.exists() else ():
-        if fields.get("key") is not None:
-            found.setdefault(fields["key"], Entry(**fields))
+    try:
+        for fields in _load(path).get("subjects", ()) if path.exists() else ():
+            if fields.get("key") is not None:
+                found.setdefault(fields["key"], Entry(**fields))
+    except (AttributeError, TypeError):
+        raise InputError("is no report of mapdiff ingest; remove it", path) from None
     return found
 
 

@@ -108,7 +108,13 @@ class PatchSampler:
             patch: edge of a patch in voxels.
             batch: patches per step.
             seed: with the step's number it decides the batch.
+
+        Raises:
+            InputError: the patches are larger than every subject along every axis: air, and memory.
         """
+        longest = max(max(subject.facts.shape) for subject in subjects)
+        if patch > -(-longest // 16) * 16:
+            raise InputError(f"--patch {patch}: the largest subject's longest axis has {longest} voxels")
         self.subjects, self.levels, self.patch, self.batch, self.seed = subjects, levels, patch, batch, seed
         self.doses = tuple(sorted({d for subject in subjects for d in subject.doses}, reverse=True))
         # Patches are drawn in proportion to the body's voxels, tempered so that no grid dominates.

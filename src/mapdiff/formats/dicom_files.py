@@ -222,9 +222,9 @@ def pet_series(entries: list[Entry], path: Path, wanted: str | None) -> Series:
         if header is None or str(header.get("SOPClassUID", "")).startswith("1.2.840.10008.1.3"):
             continue  # not DICOM, or a directory of DICOM files
         kind, modality = str(header.get("SOPClassUID", "")), str(header.get("Modality", "")).upper()
-        if not kind and not modality:
-            cause = "is truncated: it has neither Modality (0008,0060) nor SOPClassUID (0008,0016)"
-            raise InputError(cause, where_is(entry, path))
+        if not modality and (not kind or kind in PET_IMAGES):
+            lacks = "no Modality (0008,0060)" if kind else "neither Modality (0008,0060) nor SOPClassUID"
+            raise InputError(f"is truncated: it has {lacks}", where_is(entry, path))
         if modality != "PT":
             others[impersonal(header, modality) or "unknown"] += 1
             continue

@@ -71,13 +71,22 @@ def check_same(before: dict[str, Any], now: dict[str, Any], run: Path) -> None:
             )
 
 
-def check_new(run: Path) -> None:
-    """Refuse to begin in a folder that holds the model of a run whose state is gone.
+def check_new(run: Path, anew: bool = False) -> None:
+    """Refuse to begin among other things, or in a folder that holds the model of a run whose state is gone.
+
+    Args:
+        run: the folder.
+        anew: the run that is there will be removed.
 
     Raises:
-        InputError: it does.
+        InputError: it is a file, holds something though no run was ever in it, or holds such a model.
     """
-    for name in (MODEL_FILE, BEST_FILE):
+    if run.exists() and not run.is_dir():
+        raise InputError("is a file; give a folder for the run", run)
+    marks = (LOCK_FILE, STATE_FILE, MODEL_FILE, BEST_FILE)
+    if run.is_dir() and any(run.iterdir()) and not any((run / name).exists() for name in marks):
+        raise InputError("is not empty and holds no run; give another folder", run)
+    for name in () if anew else (MODEL_FILE, BEST_FILE):
         if (run / name).exists() and not (run / STATE_FILE).exists():
             raise InputError(
                 f"holds a {name} without the state it was trained to, so that the run cannot go on; give "

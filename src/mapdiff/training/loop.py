@@ -80,8 +80,8 @@ def train(
     header = None if restart else begun(run / STATE_FILE)
     if header is not None:
         check_same(header["facts"], facts, run)
-    elif not restart:
-        check_new(run)
+    else:
+        check_new(run, restart)
 
     check_sizes(cohorts, config.validation)
     with ExitStack() as claim:
@@ -120,6 +120,7 @@ def _run(
     stopper: Stopper,
     say: Callable[[str], None],
 ) -> Path:
+    sampler = PatchSampler(data.train, data.train_levels, config.patch, config.batch, config.seed)
     method = method_named(config.method)
     torch.manual_seed(config.seed)
     net: Any = method.build(config.channels, config.blocks) if init is None else copy.deepcopy(init.net)
@@ -141,7 +142,6 @@ def _run(
     if fabric.is_global_zero:
         keeper = Keeper(run, config, facts, method, data, state, fabric, say)
 
-    sampler = PatchSampler(data.train, data.train_levels, config.patch, config.batch, config.seed)
     workers = default_workers(resources.devices) if resources.workers is None else resources.workers
     coming = batches(sampler, range(state.step, config.steps), share, workers)
     sums = {name: torch.tensor(value, dtype=torch.float64) for name, value in state.sums.items()}
