@@ -94,7 +94,7 @@ def test_a_bad_scan_is_one_line(call, tmp_path, small_model, scan, verb, kind):
         (["simulate", "--from-image", "SCAN", "--dose", "2", "-o", "OUT"], "dose 2"),
         (["benchmark", "--slices", "64", "--work", "FOLDER"], "--slices goes with --speed"),
         (["benchmark", "--quick", "--only", "unet", "--work", "FOLDER"], "--quick and --only"),
-        (["benchmark", "--tables", "--work", "FOLDER"], "--page"),
+        (["benchmark", "--tables", "-o", "OUT"], "is not a benchmark's results"),
         (["denoise", "FOLDER", "-o", "OUT", "--unit", "foo", "--model", "MODEL"], "--unit foo: give Bq/mL"),
         (["export", "FOLDER", "-o", "WEIGHTS"], "holds no run of mapdiff train"),
         (["export", "OUT", "-o", "WEIGHTS"], "there is no such run"),

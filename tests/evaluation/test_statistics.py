@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from mapdiff.bootstrap import widened
 from mapdiff.errors import InputError
 from mapdiff.evaluation.statistics import LEAST_SUBJECTS, mean_interval, paired_difference
 
@@ -18,6 +19,17 @@ def test_interval_covers_the_mean_about_as_often_as_it_says(method, monkeypatch)
         found = mean_interval(rng.normal(3, 1, 20).tolist(), confidence=0.8, method=method, seed=trial)
         hits += found.low <= 3 <= found.high
     assert 68 <= hits <= 90  # 80 expected, a little fewer for 20 subjects
+
+
+@pytest.mark.parametrize("n", [6, 12])
+def test_few_subjects_have_intervals_as_wide_as_they_need(n, monkeypatch):
+    """Plain BCa holds the mean of 12 normal draws in 90 % of cases, of 6 in 84 %."""
+    monkeypatch.setattr("mapdiff.evaluation.statistics.RESAMPLES", 799)
+    rng = np.random.default_rng(n)
+    found = [mean_interval(rng.normal(3, 1, n).tolist(), seed=trial) for trial in range(400)]
+    held = np.mean([one.low <= 3 <= one.high for one in found])
+    assert {6: 0.89, 12: 0.92}[n] <= held <= 0.97
+    assert widened(0.95, 10**6) == pytest.approx(0.95, abs=1e-5)
 
 
 def test_seeded_and_ordered():

@@ -42,7 +42,11 @@ def benchmark(
         ),
     ] = None,
     tables: Annotated[
-        bool, typer.Option("--tables", help="Only write the page's tables from the results as they are.")
+        bool,
+        typer.Option(
+            "--tables",
+            help="Run nothing: means, intervals and tables anew from the values in the results' file.",
+        ),
     ] = False,
     jobs: Annotated[int, typer.Option(help="Processes that share the subjects.")] = 1,
     speed: Annotated[
@@ -84,12 +88,10 @@ def benchmark(
             raise InputError(f"--jobs {jobs}: at least 1")
         if quick and only:
             raise InputError("--quick and --only: a quick run has the plan's quick entries")
-        from mapdiff.evaluation.benchmark.evidence import rewrite_tables, run_evidence
+        from mapdiff.evaluation.benchmark.evidence import rewrite, run_evidence
 
         if tables:
-            if page is None:
-                raise InputError("--tables: say with --page where they go")
-            print(rewrite_tables(results, page))
+            print(rewrite(results, page))
             return
         print(run_evidence(plan, work, results, shared, page, quick, say, jobs, only or ()))
         return

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from mapdiff.bootstrap import widened
 from mapdiff.errors import InputError
 
 Floats = NDArray[np.float64]
@@ -177,14 +178,15 @@ def difference(
 
 
 def _interval(figure: Callable[[Any], float], body: Any, seed: int) -> Detectability:
-    """A figure of pairs, told by their indices, and its percentile interval over bodies drawn with return."""
+    """A figure of pairs, told by their indices, and its widened percentile interval over bodies."""
     of_body = [np.flatnonzero(body == n) for n in range(int(body.max()) + 1)]
     rng = np.random.default_rng(seed)
     drawn = [
         figure(np.concatenate([of_body[n] for n in rng.integers(0, len(of_body), len(of_body))]))
         for _ in range(RESAMPLES)
     ]
-    low, high = np.percentile(drawn, [2.5, 97.5])
+    outside = 50 * (1 - widened(0.95, len(of_body)))
+    low, high = np.percentile(drawn, [outside, 100 - outside])
     return Detectability(figure(np.arange(len(body))), float(low), float(high), len(body))
 
 

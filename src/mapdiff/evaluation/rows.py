@@ -98,7 +98,7 @@ def over_persons(subjects: Mapping[str, float]) -> dict[str, float]:
 
 
 def rows_of(all_figures: Iterable[SubjectFigures]) -> list[Row]:
-    """Gather figures over persons: mean and 95 % bootstrap interval (BCa) of each.
+    """Gather figures over persons: mean and 95 % bootstrap interval of each.
 
     A figure that is not finite (the PSNR of identical images) is left out of its row.
     """

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mapdiff.diffusion.calibration import LEAST_SUBJECTS
+from mapdiff.bootstrap import LEAST_SUBJECTS, widened
 from mapdiff.errors import InputError
 
 RESAMPLES = 9999
@@ -43,7 +43,7 @@ class Interval:
 def mean_interval(
     values: Sequence[float], *, confidence: float = 0.95, method: str = "BCa", seed: int = 0
 ) -> Interval:
-    """The mean of one figure per subject, with a bootstrap interval over subjects.
+    """The mean of one figure per subject, with a bootstrap interval over subjects (`widened`: they are few).
 
     Args:
         values: one per subject, finite.
@@ -74,7 +74,7 @@ def mean_interval(
             (sample,),
             np.mean,
             n_resamples=RESAMPLES,
-            confidence_level=confidence,
+            confidence_level=widened(confidence, sample.size),
             method=method,
             rng=np.random.default_rng(seed),
             batch=1000,

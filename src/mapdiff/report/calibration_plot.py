@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from mapdiff.atomic import written_aside
-from mapdiff.diffusion.calibration import LEAST_SUBJECTS, Calibration
+from mapdiff.bootstrap import LEAST_SUBJECTS
+from mapdiff.diffusion.calibration import Calibration
 from mapdiff.report.plots import OKABE_ITO, Plot, new_figure
 
 

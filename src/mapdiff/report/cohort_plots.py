@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mapdiff.diffusion.calibration import LEAST_SUBJECTS
+from mapdiff.bootstrap import LEAST_SUBJECTS
 from mapdiff.dose import dose_label, parse_dose
 from mapdiff.errors import InputError
 from mapdiff.evaluation.cohort import INPUT, RegionPair, Spread

@@ -212,10 +212,16 @@ def test_samples_without_noise_are_not_held_against_the_scan(on_tiny, work, tiny
 def test_tables_are_written_from_the_results_alone(done, tmp_path):
     page = tmp_path / "page.md"
     page.write_text(f"# Title\n\nBefore.\n\n{BEGIN}\nold\n{END}\n\nAfter.\n")
-    assert "tables of" in evidence.rewrite_tables(done[0], page)
+
+    def spoilt(rows):
+        return [{**row, "mean": 0.0, "ci_low": -1.0} for row in rows]
+
+    results = copied(done, tmp_path, spoilt)
+    assert "rows" in evidence.rewrite(results, page)
     assert page.read_text() == done[1].read_text()
+    assert json.loads(results.read_text()) == json.loads(done[0].read_text())
     with pytest.raises(InputError, match=r"none\.json.*not a benchmark's results"):
-        evidence.rewrite_tables(tmp_path / "none.json", page)
+        evidence.rewrite(tmp_path / "none.json", page)
 
 
 def test_run_again_nothing_is_done_again(done, work, monkeypatch):

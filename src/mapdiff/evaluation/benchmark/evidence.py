@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from mapdiff import __version__
 from mapdiff.dose import dose_label
@@ -11,12 +12,13 @@ from mapdiff.errors import InputError, PartialFailure
 from mapdiff.evaluation.benchmark.document import tables, write_tables
 from mapdiff.evaluation.benchmark.observing import observe
 from mapdiff.evaluation.benchmark.plan import INPUT, MAIN_DOSE, Entry, Plan, read_plan, runnable
-from mapdiff.evaluation.benchmark.rows import Row, differences, largest_change, merged, rows_of
+from mapdiff.evaluation.benchmark.rows import Row, anew, differences, largest_change, merged, rows_of
 from mapdiff.evaluation.benchmark.run import restorers_of, run
 from mapdiff.evaluation.tables import write_json
 
 #: A repeated value may differ by this much, dB.
 TOLERANCE_DB = 0.02
+INTERVAL = "95 % bootstrap over subjects, BCa, widened for their number"
 
 
 def run_evidence(
@@ -74,11 +76,11 @@ def run_evidence(
     return f"{results}: {len(rows)} rows, {len(paired)} paired differences"
 
 
-def rewrite_tables(results: Path, page: Path) -> str:
-    """Write a page's tables from the results as they are, and nothing else.
+def rewrite(results: Path, page: Path | None) -> str:
+    """Means, intervals, differences and tables anew from the subjects' values that the results hold.
 
     Args:
-        results: JSON file of a run.
+        results: JSON file of a run; replaced.
         page: the docs' page.
 
     Returns:
@@ -88,8 +90,14 @@ def rewrite_tables(results: Path, page: Path) -> str:
         InputError: either is missing or broken.
     """
     content = _content(results)
-    write_tables(page, tables(content["rows"], content["differences"]))
-    return f"{page}: tables of {len(content['rows'])} rows"
+    rows = anew(content["rows"])
+    # The observer's are not of subjects but of pairs, which the results do not hold.
+    paired = differences(rows) + [d for d in content["differences"] if not d["subjects"]]
+    text = tables(rows, paired)
+    if page is not None:
+        write_tables(page, text)
+    write_json({**content, "interval": INTERVAL, "rows": rows, "differences": paired}, results)
+    return f"{results}: {len(rows)} rows, {len(paired)} paired differences"
 
 
 def _chosen(plan: Plan, left_out: Sequence[Entry], only: Sequence[str]) -> Plan:
@@ -151,7 +159,7 @@ def content_of(
         "main_input_dose": dose_label(MAIN_DOSE),
         "cohorts": [cohort.folder for cohort in plan.cohorts],
         "left out, not trained yet": [entry.key for entry in left_out],
-        "interval": "95 % bootstrap over subjects, BCa",
+        "interval": INTERVAL,
         "rows": rows,
         "differences": paired,
     }
@@ -167,9 +175,9 @@ def read_rows(results: Path) -> list[Row]:
     return rows
 
 
-def _content(results: Path) -> dict[str, list[Row]]:
+def _content(results: Path) -> dict[str, Any]:
     try:
         content = json.loads(results.read_text())
-        return {name: list(content[name]) for name in ("rows", "differences")}
+        return {**content, **{name: list(content[name]) for name in ("rows", "differences")}}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"is not a benchmark's results: {error}", results) from None

@@ -76,6 +76,16 @@ def _row(key: dict[str, str], values: dict[str, float]) -> Row:
     }
 
 
+def anew(rows: Sequence[Row]) -> list[Row]:
+    """The rows with means and intervals worked out again from the subjects' values, where they have any."""
+    found = []
+    for row in rows:
+        interval = mean_interval(list(row["subjects"].values())) if row["subjects"] else None
+        new = {} if interval is None else {"n": interval.n, "mean": interval.mean, **_ends(interval)}
+        found.append({**row, **new})
+    return found
+
+
 def _ends(interval: Interval) -> dict[str, float | None]:
     few = math.isnan(interval.low)
     return {"ci_low": None if few else interval.low, "ci_high": None if few else interval.high}
