@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 # From malloc.h of the GNU C library.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -24,13 +25,12 @@ def kept_heap() -> Iterator[None]:
     By default every tensor above 32 MB is mapped from the system when it is made and unmapped when it is
     freed; the page faults of that take longer than the arithmetic between convolutions. Has an effect with
     the GNU C library only; when the last of those that overlap ends, the defaults are back and what is free
-    is given back.
+    is given back. What lasts long calls `give_back` now and then, since small things that stay between large
+    ones that go leave gaps.
     """
     global _keepers
-    libc = None
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-    if libc is None or not hasattr(libc, "mallopt") or not hasattr(libc, "malloc_trim"):
+    libc = _c_library()
+    if libc is None:
         yield
         return
     with _counting:
@@ -46,6 +46,18 @@ def kept_heap() -> Iterator[None]:
                 libc.mallopt(_M_MMAP_THRESHOLD, _DEFAULT_MMAP)
                 libc.mallopt(_M_TRIM_THRESHOLD, _DEFAULT_TRIM)
                 libc.malloc_trim(0)
+
+
+def give_back() -> None:
+    """Give free memory back to the system now, also while the heap is kept."""
+    if (libc := _c_library()) is not None:
+        libc.malloc_trim(0)
+
+
+def _c_library() -> Any:
+    """The GNU C library's functions; None where it is another."""
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    return libc if hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim") else None
 
 
 def peak_memory_mb() -> float:

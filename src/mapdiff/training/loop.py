@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from mapdiff.cohort.patches import Batch, PatchSampler, batches
 from mapdiff.diffusion.calibration import Calibration
 from mapdiff.errors import InputError
-from mapdiff.heap import kept_heap
+from mapdiff.heap import give_back, kept_heap
 from mapdiff.methods.base import Draws, Method, part_of
 from mapdiff.methods.model_file import TrainedModel, parameters
 from mapdiff.methods.registry import method_named
@@ -183,6 +183,7 @@ def _run(
                         keeper.checkpoint(rate, left, stopper.waited_share(), with_validation=regular)
                 if regular:
                     state.sums, state.summed, sums = {}, 0, {}
+                give_back()
             if stopping and state.step < config.steps:
                 say(f"stopped by {stopping} at step {state.step}; run again to go on")
                 break
