@@ -101,7 +101,7 @@ def rewrite(results: Path, page: Path | None) -> str:
 
 
 def _chosen(plan: Plan, left_out: Sequence[Entry], only: Sequence[str]) -> Plan:
-    """The plan with these entries and the input, which tells whether the subjects are the same.
+    """The plan with these entries, their cohorts, and the input, by which the subjects are known.
 
     Raises:
         InputError: it has no such entry, or no model for it; or an observer looks at all of them together.
@@ -114,7 +114,11 @@ def _chosen(plan: Plan, left_out: Sequence[Entry], only: Sequence[str]) -> Plan:
         if key not in {entry.key for entry in plan.entries}:
             known = ", ".join(entry.key for entry in plan.entries)
             raise InputError(f"--only {key}: the plan has no such entry; it has {known}")
-    return replace(plan, entries=tuple(e for e in plan.entries if e.key in only or e.method == INPUT))
+    chosen = [entry for entry in plan.entries if entry.key in only]
+    # No others: cohorts that are not there are simulated, which takes hours of some.
+    cohorts = tuple(c for c in plan.cohorts if any(not e.grids or c.grid in e.grids for e in chosen))
+    entries = tuple(entry for entry in plan.entries if entry in chosen or entry.method == INPUT)
+    return replace(plan, cohorts=cohorts, entries=entries)
 
 
 def check_subjects(committed: Sequence[Row], rows: Sequence[Row], results: Path) -> None:
