@@ -23,3 +23,9 @@ def widened(confidence: float, n: int) -> float:
     from scipy.stats import norm, t
 
     return float(1 - 2 * norm.cdf(-math.sqrt(n / (n - 1)) * t.ppf((1 + confidence) / 2, n - 1)))
+
+
+def percentiles(n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The percentiles of a bootstrap's draws that the `widened` interval of n subjects ends at."""
+    outside = 50 * (1 - widened(confidence, n))
+    return outside, 100 - outside

@@ -81,9 +81,9 @@ def benchmark(
         print(line, file=sys.stderr, flush=True)
 
     if not speed:
-        told = {"--json": json_file, "--slices": slices != SLICES, "--plane": plane != PLANE}
-        for option in (name for name, given in told.items() if given):
-            raise InputError(f"{option} goes with --speed")
+        of_speed = {"--json": json_file, "--slices": slices != SLICES, "--plane": plane != PLANE}
+        if given := [option for option, told in of_speed.items() if told]:
+            raise InputError(f"{given[0]} goes with --speed")
         if jobs < 1:
             raise InputError(f"--jobs {jobs}: at least 1")
         if quick and only:

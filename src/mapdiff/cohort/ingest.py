@@ -117,8 +117,8 @@ def ingest(
     for n, (folder, (name, key)) in enumerate(zip(folders, names, strict=True)):
         entry = before.get(key or "")
         # A copy that is broken does not keep a whole one of the same subject out.
-        whole = [e for e in entries if e.status == INGESTED]
-        twin = next((e.subject for e in whole if key is not None and e.key == key), None)
+        same = (e.subject for e in entries if e.status == INGESTED and key is not None and e.key == key)
+        twin = next(same, None)
         if twin is not None:
             entry = _entry(folder, name, None)
             entry.faults = [f"holds the same scans as {twin}"]

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mapdiff.bootstrap import LEAST_SUBJECTS, widened
+from mapdiff.bootstrap import LEAST_SUBJECTS, percentiles
 from mapdiff.diffusion.dose_path import T, dose_at, sigma
 from mapdiff.diffusion.gaussian_calibration import gaussian_degradation
 from mapdiff.diffusion.grain import grain_volume, neighbour_correlation
@@ -257,8 +257,8 @@ def calibrate(
     high = low
     if len(subjects) >= LEAST_SUBJECTS:
         samples = np.array([times(rng.integers(0, len(subjects), len(subjects))) for _ in range(resamples)])
-        outside = 50 * (1 - widened(0.95, len(subjects)))
-        low, high = (ends.tolist() for ends in np.nanpercentile(samples, [outside, 100 - outside], axis=0))
+        ends = np.nanpercentile(samples, percentiles(len(subjects)), axis=0)
+        low, high = ends[0].tolist(), ends[1].tolist()
     # Of the whole cohort: where some lack the dose, what their curves say at its time.
     whole = np.exp(np.interp(central, grid, np.log(curves.mean(axis=0))))
     means = np.where(np.isfinite(real).all(axis=0), real.mean(axis=0), whole)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from mapdiff.bootstrap import widened
+from mapdiff.bootstrap import percentiles
 from mapdiff.errors import InputError
 
 Floats = NDArray[np.float64]
@@ -185,8 +185,7 @@ def _interval(figure: Callable[[Any], float], body: Any, seed: int) -> Detectabi
         figure(np.concatenate([of_body[n] for n in rng.integers(0, len(of_body), len(of_body))]))
         for _ in range(RESAMPLES)
     ]
-    outside = 50 * (1 - widened(0.95, len(of_body)))
-    low, high = np.percentile(drawn, [outside, 100 - outside])
+    low, high = np.percentile(drawn, percentiles(len(of_body)))
     return Detectability(figure(np.arange(len(body))), float(low), float(high), len(body))
 
 

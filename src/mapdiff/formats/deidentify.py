@@ -18,7 +18,7 @@ from datetime import date, timedelta
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
-from mapdiff.formats.dicom_times import parse_date
+from mapdiff.formats.dicom_elements import parse_date
 from mapdiff.formats.identity import impersonal, tells_date
 
 #: The date that the study is shifted to.

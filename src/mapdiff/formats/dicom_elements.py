@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from datetime import date, datetime
 
 import numpy as np
 from pydicom.dataset import Dataset
@@ -18,6 +19,14 @@ def text(header: Dataset, keyword: str) -> str | None:
     """An element as text without blanks at its ends; None if it is missing or empty."""
     value = header.get(keyword)
     return None if value is None or str(value).strip() == "" else str(value).strip()
+
+
+def parse_date(told: str | None) -> date | None:
+    """DICOM's DA, "20250131" or the old "2025.01.31"."""
+    digits = (told or "").replace(".", "").replace("-", "").strip()
+    with contextlib.suppress(ValueError):
+        return datetime.strptime(digits[:8], "%Y%m%d").date()
+    return None
 
 
 def items(header: Dataset, keyword: str) -> list[Dataset]:

@@ -25,13 +25,14 @@ from mapdiff.formats.dicom_elements import (
     SIEMENS,
     items,
     number,
+    parse_date,
     private,
     private_number,
     text,
 )
 from mapdiff.formats.dicom_files import ENHANCED, copied, quiet
 from mapdiff.formats.dicom_in import DicomSource
-from mapdiff.formats.dicom_times import parse_date, parse_datetime, parse_time
+from mapdiff.formats.dicom_times import parse_datetime, parse_time
 from mapdiff.formats.identity import impersonal
 from mapdiff.volume import Acquisition, Volume
 

@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 
 from mapdiff import decay
 from mapdiff.errors import UnitError
-from mapdiff.formats.dicom_elements import GE, SIEMENS, number, private, text
+from mapdiff.formats.dicom_elements import GE, SIEMENS, number, parse_date, private, text
 from mapdiff.formats.identity import is_told
 
 _START_DATETIME = "RadiopharmaceuticalStartDateTime (0018,1078)"
@@ -39,14 +39,6 @@ class Timing:
     missing: str | None
     warnings: tuple[str, ...]
     delay_s: float | None = 0.0
-
-
-def parse_date(told: str | None) -> date | None:
-    """DICOM's DA, "20250131" or the old "2025.01.31"."""
-    digits = (told or "").replace(".", "").replace("-", "").strip()
-    with contextlib.suppress(ValueError):
-        return datetime.strptime(digits[:8], "%Y%m%d").date()
-    return None
 
 
 def parse_time(told: str | None) -> time | None:

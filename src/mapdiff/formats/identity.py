@@ -8,7 +8,6 @@ are passed on.
 from __future__ import annotations
 
 import calendar
-import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -16,7 +15,7 @@ from itertools import permutations
 
 from pydicom.dataset import Dataset
 
-from mapdiff.formats.dicom_elements import text
+from mapdiff.formats.dicom_elements import parse_date, text
 
 #: DICOM attributes, and fields of a sidecar, that tell who the patient is.
 _TELLING = (
@@ -50,8 +49,8 @@ def impersonal(
     names = (*_TELLING, *further)
     values = [text(header, name) if isinstance(header, Dataset) else header.get(name) for name in names]
     known = [str(value) for value in values if isinstance(value, str | int)]
-    born = dict(zip(names, values, strict=True)).get("PatientBirthDate")
-    if isinstance(born, str) and (day := _day(born)) and tells_date(told, day):
+    born = values[names.index("PatientBirthDate")]
+    if isinstance(born, str) and (day := parse_date(re.sub(r"\D", "", born))) and tells_date(told, day):
         return None
     spoken, whole = _words(told), told.lower()
     mine, run_together = set(spoken), "".join(spoken)
@@ -89,13 +88,6 @@ def tells_date(told: str, day: date) -> bool:
     name = calendar.month_abbr[day.month].lower()
     named = any(word.startswith(name) for word in words) or day.month in numbers
     return {day.year, day.day} <= numbers and named
-
-
-def _day(told: str) -> date | None:
-    digits = re.sub(r"\D", "", told)
-    with contextlib.suppress(ValueError):
-        return date(int(digits[:4]), int(digits[4:6]), int(digits[6:8]))
-    return None
 
 
 def is_told(header: Dataset, told: str) -> str:

@@ -54,12 +54,11 @@ def observe(
     Raises:
         InputError: the bodies have no room for so many lesions, or a file is broken.
     """
-    places = list(_bodies(spec, work, say))
-    bodies: NDArray[np.int64] = np.zeros(0, np.int64)
+    counts = dict(_bodies(spec, work, say))
+    bodies = np.repeat(list(counts), list(counts.values()))[: spec.pairs]
     outputs: dict[Entry, Outputs] = {}
     for entry, restorer in restorers.items():
-        parts = [_outputs(spec, restorer, number, work, say) for number in places]
-        bodies = np.repeat(places, [len(p[0]) for p in parts])[: spec.pairs]
+        parts = [_outputs(spec, restorer, number, work, say) for number in counts]
         outputs[entry] = (
             np.concatenate([p[0] for p in parts])[: spec.pairs],
             np.concatenate([p[1] for p in parts])[: spec.pairs],
@@ -78,8 +77,8 @@ def observe(
     return rows, paired
 
 
-def _bodies(spec: DetectionSpec, work: Path, say: Say) -> Iterator[int]:
-    """Numbers of the bodies that hold the pairs, each simulated by now."""
+def _bodies(spec: DetectionSpec, work: Path, say: Say) -> Iterator[tuple[int, int]]:
+    """Numbers of the bodies that hold the pairs, each simulated by now, and how many each holds."""
     pairs, tried = 0, 0
     while pairs < spec.pairs:
         if tried > 10 * spec.pairs:
@@ -93,7 +92,7 @@ def _bodies(spec: DetectionSpec, work: Path, say: Say) -> Iterator[int]:
             say(f"{FOLDER}: body {tried}, {0 if pair is None else len(pair.places)} pairs simulated")
         found = len(np.load(path)["places"])
         if found:
-            yield tried
+            yield tried, found
         pairs += found
         tried += 1
 

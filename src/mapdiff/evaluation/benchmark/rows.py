@@ -62,28 +62,25 @@ def _values(one: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _row(key: dict[str, str], values: dict[str, float]) -> Row:
-    interval = mean_interval(list(values.values()))
     protocol, _, region = key["convention"].rpartition(", ")
     return {
         **key,
         # As `evaluation.rows` reads them, for pages and plots of the results.
         "protocol": protocol if key["metric"] not in TIMES else "mapdiff",
         "region": region if key["metric"] not in TIMES else "volume",
-        "n": interval.n,
-        "mean": interval.mean,
-        **_ends(interval),
+        **_summary(values),
         "subjects": dict(sorted(values.items())),
     }
 
 
 def anew(rows: Sequence[Row]) -> list[Row]:
     """The rows with means and intervals worked out again from the subjects' values, where they have any."""
-    found = []
-    for row in rows:
-        interval = mean_interval(list(row["subjects"].values())) if row["subjects"] else None
-        new = {} if interval is None else {"n": interval.n, "mean": interval.mean, **_ends(interval)}
-        found.append({**row, **new})
-    return found
+    return [{**row, **_summary(row["subjects"])} if row["subjects"] else row for row in rows]
+
+
+def _summary(values: Mapping[str, float]) -> dict[str, Any]:
+    interval = mean_interval(list(values.values()))
+    return {"n": interval.n, "mean": interval.mean, **_ends(interval)}
 
 
 def _ends(interval: Interval) -> dict[str, float | None]:
@@ -152,11 +149,14 @@ def merged(before: Sequence[Row], now: Sequence[Row]) -> list[Row]:
     Returns:
         All of them, in the order of `rows_of`.
     """
-    place = ("cohort", "method", "sampler", "grid")
-    there = {tuple(row[name] for name in place) for row in before}
-    new = [r for r in now if r["method"] != INPUT or tuple(r[name] for name in place) not in there]
-    anew = {tuple(row[name] for name in place) for row in new}
-    kept = [row for row in before if tuple(row[name] for name in place) not in anew]
+
+    def place(row: Row) -> tuple[str, ...]:
+        return tuple(row[name] for name in ("cohort", "method", "sampler", "grid"))
+
+    there = {place(row) for row in before}
+    new = [row for row in now if row["method"] != INPUT or place(row) not in there]
+    replaced = {place(row) for row in new}
+    kept = [row for row in before if place(row) not in replaced]
     return sorted([*kept, *new], key=lambda row: tuple(row[name] for name in KEYS))
 
 
