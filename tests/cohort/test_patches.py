@@ -208,6 +208,18 @@ def store_subjects_in(path):
     return store_subjects(path)
 
 
+class _TooLarge(PatchSampler):
+    def draw(self, step, part=slice(None)):
+        raise MemoryError
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_too_little_memory_for_reading_is_told(stored, workers):
+    sampler = _TooLarge(stored[:1], [0.1], 8, 2, 0)
+    with pytest.raises(InputError, match="out of memory while patches were read: fewer --workers"):
+        list(batches(sampler, range(1), workers=workers))
+
+
 def test_the_nearest_dose_is_found():
     assert DOSES[dose_index(DOSES, Fraction(1, 20))] == Fraction(1, 20)
     assert DOSES[dose_index(DOSES, Fraction(1, 25))] == Fraction(1, 20)

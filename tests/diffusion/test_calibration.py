@@ -116,6 +116,13 @@ def test_other_files_are_no_calibration(tmp_path, text):
         Calibration.read(path)
 
 
+def test_what_a_file_lacks_is_named(tmp_path):
+    path = tmp_path / "calibration.json"
+    path.write_text('{"grid": []}')
+    with pytest.raises(InputError, match="is not a calibration: it has no 'measure'"):
+        Calibration.read(path)
+
+
 def test_a_missing_file_is_an_input_error(tmp_path):
     with pytest.raises(InputError, match="none"):
         Calibration.read(tmp_path / "none.json")

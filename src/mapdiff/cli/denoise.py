@@ -82,7 +82,7 @@ def denoise(
     from mapdiff.errors import InputError, PartialFailure
     from mapdiff.evaluation.masks import same_grid
     from mapdiff.formats import read
-    from mapdiff.formats.bids import parse_unit
+    from mapdiff.formats.bids import asked_unit
     from mapdiff.formats.dicom_out import SERIES_FILES
     from mapdiff.formats.nifti import is_nifti
     from mapdiff.formats.udpet import read_csv
@@ -106,8 +106,8 @@ def denoise(
         raise InputError(f"--samples {samples}: 2 or more, or 0 for the deterministic result")
     if seed < 0:
         raise InputError(f"--seed {seed}: 0 or more")
-    if unit is not None and parse_unit(unit) is None:
-        raise InputError(f"--unit {unit}: give Bq/mL, kBq/mL or SUV")
+    if unit is not None:
+        asked_unit(unit)
     table = {} if csv is None else read_csv(csv)
     supplied = Supplied(weight, becquerels(injected_activity), injection_time, table)
     options = DenoiseOptions(

@@ -217,6 +217,8 @@ class _Steps(Dataset[Batch | InputError]):
             return self.sampler.draw(step, self.part)
         except InputError as error:
             return error
+        except MemoryError:
+            return InputError("out of memory while patches were read: fewer --workers take less, 0 the least")
 
 
 def batches(

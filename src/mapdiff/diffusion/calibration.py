@@ -162,7 +162,9 @@ class Calibration:
             raise InputError("is not there", path)
         try:
             return cls.from_dict(json.loads(path.read_text()))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except KeyError as error:
+            raise InputError(f"is not a calibration: it has no {error}", path) from None
+        except (OSError, ValueError, TypeError, AttributeError) as error:
             raise InputError(f"is not a calibration: {error}", path) from None
 
 

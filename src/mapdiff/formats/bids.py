@@ -128,6 +128,18 @@ def parse_unit(text: str) -> tuple[str, float] | None:
     return _UNITS.get("".join(text.split()).lower())
 
 
+def asked_unit(text: str) -> tuple[str, float]:
+    """The same of a unit that the user gives.
+
+    Raises:
+        InputError: it names none.
+    """
+    named = parse_unit(text)
+    if named is None:
+        raise InputError(f"--unit {text}: give Bq/mL, kBq/mL or SUV")
+    return named
+
+
 def sidecar_path(image: Path) -> Path:
     """Where an image's sidecar lies: the same name with .json in place of .nii or .nii.gz."""
     name = image.name

@@ -73,9 +73,7 @@ def read_dicom(path: Path, *, series: str | None = None, unit: str | None = None
     found, factor = facts.unit, facts.factor
     acquisition = facts.acquisition
     if unit is not None:
-        named = bids.parse_unit(unit)
-        if named is None:
-            raise InputError(f"'{unit}' is not a unit that is known: give Bq/mL, kBq/mL or SUV")
+        named = bids.asked_unit(unit)
         if found not in (UNKNOWN, named[0]):
             raise InputError(f"its header says {found}, not {unit}", path)
         if found == UNKNOWN:

@@ -198,10 +198,7 @@ def _geometry(header: Any, as_stored: Any, affine: NDArray[np.float64], path: Pa
 def _unit(asked: str | None, fields: dict[str, Any] | None, header: Any) -> tuple[str, float]:
     """The unit that the call, the sidecar or the header's description tells, in that order."""
     if asked is not None:
-        named = bids.parse_unit(asked)
-        if named is None:
-            raise InputError(f"'{asked}' is not a unit that is known: give Bq/mL, kBq/mL or SUV")
-        return named
+        return bids.asked_unit(asked)
     stated = (fields or {}).get("Units")
     if isinstance(stated, str) and (named := bids.parse_unit(stated)):
         return named

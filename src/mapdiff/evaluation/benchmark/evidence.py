@@ -183,5 +183,7 @@ def _content(results: Path) -> dict[str, Any]:
     try:
         content = json.loads(results.read_text())
         return {**content, **{name: list(content[name]) for name in ("rows", "differences")}}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except KeyError as error:
+        raise InputError(f"is not a benchmark's results: it has no {error}", results) from None
+    except (OSError, ValueError, TypeError) as error:
         raise InputError(f"is not a benchmark's results: {error}", results) from None
