@@ -26,9 +26,12 @@ train map-diff map-diff 0 "$steps"
 train unet unet 0 "$steps"
 train ddpm ddpm 0 $((2 * steps)) --checkpoint-every 1600
 train gan gan 0 "$steps"
-# One patch of 64^3 costs two thirds of the others' operations, so more steps; depths of two, since every second of its
-# blocks shifts the windows. The learning rate is the better of two in a short trial (docs/experiments.md).
-train swin-unetr swin-unetr 0 $((steps * 8 / 5)) --blocks 2,2,2 --patch 64 --batch 1 --learning-rate 1.5e-3 --checkpoint-every 1280
+# Depths of two, since every second of its blocks shifts the windows; patches of 64, which it would pad smaller ones to, so
+# that a step takes a third more operations than the others'. The learning rate is the better of two in a short trial
+# (docs/experiments.md). In two halves, each with a rate that falls to zero: on two cores with AVX2 only each takes two hours.
+swin=(--blocks 2,2,2 --patch 64 --learning-rate 1.5e-3 --checkpoint-every 200)
+train swin-unetr-half swin-unetr 0 $((steps / 2)) "${swin[@]}"
+train swin-unetr swin-unetr 1 $((steps / 2)) "${swin[@]}" --init "$work/weights/swin-unetr-half.safetensors"
 for seed in 1 2; do
   train map-diff-seed-$seed map-diff $seed "$steps"
   train unet-seed-$seed unet $seed "$steps"

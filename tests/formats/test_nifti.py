@@ -110,6 +110,32 @@ def test_kilobecquerels(tmp_path: Path) -> None:
     np.testing.assert_allclose(mapdiff.read(tmp_path / "out_pet.nii").array, scan.array, rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("sidecar", "asked", "words"),
+    [
+        (None, "kBq/mL", b"Bq/mL"),
+        ({}, "kBq/mL", b""),
+        ({"Units": "Bq/mL"}, "kbq/ml", b""),
+        (None, None, b"PET kBq/mL"),
+        (None, "MBq/mL", b""),
+    ],
+)
+@pytest.mark.parametrize("made", [{}, {"model": "m"}, {"description": "estimate"}, {"deidentify": True}])
+def test_whoever_told_kilobecquerels_the_output_says_what_it_holds(
+    tmp_path: Path, sidecar: dict[str, Any] | None, asked: str | None, words: bytes, made: dict[str, Any]
+) -> None:
+    image = nib.load(save(tmp_path / "plain.nii", voxels().astype("f4")))
+    image.header["descrip"] = words
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj), image.affine, image.header), tmp_path / "a_pet.nii")
+    if sidecar is not None:
+        (tmp_path / "a_pet.json").write_text(json.dumps(sidecar))
+    scan = mapdiff.read(tmp_path / "a_pet.nii", unit=asked)
+    mapdiff.write(scan, tmp_path / "out_pet.nii", **made)
+    again = mapdiff.read(tmp_path / "out_pet.nii")
+    assert again.unit == scan.unit == "Bq/mL"
+    np.testing.assert_allclose(again.array, scan.array, rtol=1e-6)
+
+
 def test_another_unit_is_written_down(tmp_path: Path) -> None:
     path = save(tmp_path / "a.nii", voxels().astype("f4"))
     scan = suv.with_supplied(

@@ -1,5 +1,6 @@
 """The page from the command line: with the run, and later from its files."""
 
+import json
 import re
 from fractions import Fraction
 from pathlib import Path
@@ -111,6 +112,17 @@ def test_facts_given_by_flags_are_kept_for_a_later_page(tmp_path, small_model):
     page = page_of_run(out, overwrite=True).read_text()
     assert embedded(page)[0]["unit"] == "Bq/mL"
     assert "SUV is not known for this scan" in page
+
+
+@pytest.mark.parametrize(("units", "flags"), [("kBq/mL", []), ("Bq/mL", ["--unit", "kBq/mL"])])
+def test_a_scan_in_kilobecquerels_is_known_again(tmp_path, small_model, units, flags):
+    scan, out = tmp_path / "scan.nii.gz", tmp_path / "out.nii.gz"
+    mapdiff.write(low_dose_volume(seed=1), scan)
+    scan.with_name("scan.json").write_text(json.dumps({"Units": units}))
+    call = ["denoise", str(scan), "-o", str(out), "--model", str(small_model), *flags]
+    done = CliRunner().invoke(app, call)
+    assert done.exit_code == 0, done.output
+    assert page_of_run(out).exists()
 
 
 @pytest.mark.slow

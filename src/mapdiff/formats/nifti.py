@@ -43,6 +43,7 @@ class NiftiSource:
         sidecar: the fields of its sidecar, or None.
         unit: its unit as read.
         factor: what its voxels were multiplied with to get that unit (1000 for kBq/mL).
+        stored_as: its voxels' own unit, as the call, the sidecar or the header words it.
     """
 
     header: Any
@@ -50,6 +51,7 @@ class NiftiSource:
     sidecar: dict[str, Any] | None
     unit: str
     factor: float
+    stored_as: str
 
 
 def is_nifti(path: Path) -> bool:
@@ -91,11 +93,12 @@ def read_nifti(path: Path, unit: str | None = None) -> Volume:
     with _quiet():
         array, header, affine, shape, notes = _load(path)
     acquisition = bids.acquisition_from_sidecar(fields) if fields is not None else Acquisition()
-    found, factor = _unit(unit, fields, header)
+    stored_as = _stored_as(unit, fields, header)
+    found, factor = bids.parse_unit(stored_as) or (UNKNOWN, 1.0)
     if factor != 1:
         array = array * np.float32(factor)
     notes += check_voxels(array, path) + facts_warnings(found, acquisition)
-    source = NiftiSource(header, shape, fields, found, factor)
+    source = NiftiSource(header, shape, fields, found, factor, stored_as)
     return Volume(array, affine, found, acquisition, notes, source)
 
 
@@ -195,16 +198,17 @@ def _geometry(header: Any, as_stored: Any, affine: NDArray[np.float64], path: Pa
     return ()
 
 
-def _unit(asked: str | None, fields: dict[str, Any] | None, header: Any) -> tuple[str, float]:
-    """The unit that the call, the sidecar or the header's description tells, in that order."""
+def _stored_as(asked: str | None, fields: dict[str, Any] | None, header: Any) -> str:
+    """The unit that the call, the sidecar or the header's description tells, in that order; "" for none."""
     if asked is not None:
-        return bids.asked_unit(asked)
+        bids.asked_unit(asked)
+        return asked
     stated = (fields or {}).get("Units")
-    if isinstance(stated, str) and (named := bids.parse_unit(stated)):
-        return named
+    if isinstance(stated, str) and bids.parse_unit(stated):
+        return stated
     words = bytes(header["descrip"]).split(b"\0")[0].decode("ascii", "replace").replace(";", " ").split()
-    found = {named for word in words if (named := bids.parse_unit(word.rsplit("=", 1)[-1].strip(",.()[]")))}
-    return found.pop() if len(found) == 1 else (UNKNOWN, 1.0)
+    units = [unit for word in words if bids.parse_unit(unit := word.rsplit("=", 1)[-1].strip(",.()[]"))]
+    return units[0] if len({bids.parse_unit(unit) for unit in units}) == 1 else ""
 
 
 def write_nifti(
@@ -329,12 +333,13 @@ def _sidecar(
 ) -> dict[str, Any] | None:
     fields = bids.sidecar(volume)
     had = source.sidecar if source is not None else None
-    if had is None and len(fields) <= 2 and model is None:  # Modality and Units are no facts of the scan
+    scaled_back = source is not None and source.factor != 1 and volume.unit == source.unit
+    if had is None and len(fields) <= 2 and model is None and not scaled_back:  # no facts of the scan
         return None
     if had is not None:
         fields = bids.merged(had, fields, "uptake_s" in volume.acquisition.supplied)
-    if source is not None and source.factor != 1 and volume.unit == source.unit and had and "Units" in had:
-        fields["Units"] = had["Units"]
+    if source is not None and scaled_back:
+        fields["Units"] = source.stored_as
     if deidentify:
         fields = bids.without_identity(fields)
     if model is not None:

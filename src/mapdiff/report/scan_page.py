@@ -157,9 +157,8 @@ def stage_paths(run: Path, manifest: dict[str, Any]) -> dict[str, Path]:
 
 def _as_denoised(source: Path, manifest: dict[str, Any]) -> Volume:
     """The input, in the unit and with the SUV factor it was denoised with."""
-    unit = manifest["input"].get("unit")
-    scan = read(source, unit=unit if unit in ("Bq/mL", "SUV") and source.is_file() else None)
-    return _with_factor(scan, manifest)
+    asked = manifest.get("parameters", {})
+    return _with_factor(read(source, series=asked.get("series"), unit=asked.get("unit")), manifest)
 
 
 def _with_factor(volume: Volume, manifest: dict[str, Any]) -> Volume:
