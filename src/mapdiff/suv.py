@@ -28,6 +28,8 @@ NEEDED = {
     "uptake_s": "the time from injection to the scan (RadiopharmaceuticalStartDateTime (0018,1078), "
     "or --injection-time)",
 }
+#: An injected activity below it can only be in MBq.
+MOST_MBQ = 2e4
 
 
 # Body measures ----------------------------------------------------------------------------------------
@@ -147,7 +149,7 @@ def activity_bq(total_dose: float) -> float:
     Raises:
         UnitError: the figure is no activity that a patient is given, in either unit.
     """
-    if 0.1 <= total_dose < 2e4:
+    if 0.1 <= total_dose < MOST_MBQ:
         return total_dose * 1e6
     if 1e5 <= total_dose <= 2e10:
         return total_dose

@@ -223,6 +223,37 @@ def test_the_mapping_that_names_the_unit_has_the_slope(tmp_path: Path, series: M
     check_as_classic(path, series(), tmp_path / "out")
 
 
+def test_a_shared_rescale_and_a_mapping_of_each_frame(tmp_path: Path, series: Make) -> None:
+    def mapped(group: Dataset, k: int) -> None:
+        slope = float(group.PixelValueTransformationSequence[0].RescaleSlope) * (1 + k)
+        del group.PixelValueTransformationSequence
+        group.RealWorldValueMappingSequence = [unit("Bq/ml", RealWorldValueSlope=slope)]
+
+    def shared(many: Dataset) -> None:
+        groups = many.SharedFunctionalGroupsSequence[0]
+        groups.PixelValueTransformationSequence = [item(RescaleSlope="1", RescaleIntercept="0")]
+
+    scan = mapdiff.read(enhanced(tmp_path / "enhanced.dcm", shared, mapped))
+    plain = mapdiff.read(series()).array
+    np.testing.assert_allclose(scan.array, plain * (1 + np.arange(plain.shape[2])), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("told", "written"), [("350", 3.5e8), ("3.5e8", 3.5e8)])
+def test_the_dose_is_in_mbq_there_and_in_bq_in_the_series_written(
+    tmp_path: Path, told: str, written: float
+) -> None:
+    def dose(many: Dataset) -> None:
+        many.RadiopharmaceuticalInformationSequence[0].RadionuclideTotalDose = told
+
+    scan = mapdiff.read(enhanced(tmp_path / "enhanced.dcm", dose))
+    assert scan.acquisition.injected_activity_bq == 3.5e8
+    assert not any("RadionuclideTotalDose" in text for text in scan.warnings)
+    mapdiff.write(scan, tmp_path / "out")
+    for file in (tmp_path / "out").iterdir():
+        (drug,) = pydicom.dcmread(file).RadiopharmaceuticalInformationSequence
+        assert float(drug.RadionuclideTotalDose) == written
+
+
 def not_corrected(many: Dataset) -> None:
     many.DecayCorrected = "NO"
     del many.DecayCorrectionDateTime

@@ -9,13 +9,14 @@ from datetime import timedelta
 from pathlib import Path
 
 from pydicom.dataset import Dataset
-from pydicom.uid import PositronEmissionTomographyImageStorage
+from pydicom.uid import EnhancedPETImageStorage, PositronEmissionTomographyImageStorage
 
 from mapdiff.decay import mean_count_time
 from mapdiff.errors import InputError
 from mapdiff.formats.dicom_elements import items, number, text
 from mapdiff.formats.dicom_files import copied
 from mapdiff.formats.dicom_times import parse_datetime, zone_of
+from mapdiff.suv import MOST_MBQ
 
 #: What a UCUM code of the real-world unit says (PS3.16 CID 84 and 85), without braces, brackets and blanks:
 #: the classic Units and SUVType.
@@ -79,6 +80,8 @@ def frames_of(dataset: Dataset, path: Path) -> list[Dataset]:
             setattr(common, keyword, value)
     common.file_meta = dataset.file_meta
     _set_times(common, dataset)
+    if dataset.get("SOPClassUID") == EnhancedPETImageStorage:
+        _set_dose(common)
     return [_frame(common, shared, group, index, path) for index, group in enumerate(groups)]
 
 
@@ -116,6 +119,22 @@ def _set_times(common: Dataset, dataset: Dataset) -> None:
         common.AcquisitionDate, common.AcquisitionTime = start.strftime("%Y%m%d"), start.strftime("%H%M%S.%f")
 
 
+def _set_dose(common: Dataset) -> None:
+    """RadionuclideTotalDose is in MBq in the enhanced image (PS3.3 C.8.22.4), in Bq in the classic (C.8.9.2).
+
+    One that can only be in Bq, against the standard, stays.
+    """
+    sequence = items(common, "RadiopharmaceuticalInformationSequence")
+    if not sequence:
+        return
+    drugs = [copied(drug) for drug in sequence]
+    for drug in drugs:
+        dose = number(drug, "RadionuclideTotalDose")
+        if dose is not None and 0 < dose < MOST_MBQ:
+            drug.RadionuclideTotalDose = f"{1e6 * dose:.10g}"
+    common.RadiopharmaceuticalInformationSequence = drugs
+
+
 def _frame(common: Dataset, shared: Dataset, group: Dataset, index: int, path: Path) -> Dataset:
     def macro(keyword: str) -> Dataset | None:
         return _first(group, keyword) or _first(shared, keyword)
@@ -134,7 +153,7 @@ def _frame(common: Dataset, shared: Dataset, group: Dataset, index: int, path: P
     ):
         for keyword in keywords:
             if keyword in source:
-                frame[keyword] = source[keyword]
+                frame[keyword] = copy.copy(source[keyword])  # else setting one sets all frames'
     _take_over(frame, _first(group, "UnassignedPerFrameConvertedAttributesSequence"))
     frame.InstanceNumber = frame.ImageIndex = index + 1
     _set_units(

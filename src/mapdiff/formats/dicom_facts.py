@@ -90,7 +90,7 @@ def facts_of(headers: Sequence[Dataset], path: Path) -> Facts:
             return None
 
     dose = number(drug, "RadionuclideTotalDose")
-    if dose is not None and 0.1 <= dose < 2e4:
+    if dose is not None and 0.1 <= dose < suv.MOST_MBQ:
         warnings.append(
             f"RadionuclideTotalDose (0018,1074) of {dose:g} was taken as MBq; if it is mCi, give "
             "--injected-activity"
