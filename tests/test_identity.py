@@ -396,3 +396,18 @@ def test_what_a_text_must_not_quote_without_identity(tmp_path: Path) -> None:
     assert clean.Manufacturer == "SIEMENS" and clean.PatientAge == "090Y"
     header.PatientAge = "064Y"
     assert deidentified([header])[0].PatientAge == "064Y"
+
+
+@pytest.mark.parametrize(
+    ("name", "told", "quoted"),
+    [
+        ("Müller^Jörg", "PET Mueller Joerg", True),
+        ("Müller^Jörg", "PET MULLER", True),
+        ("MUELLER^JOERG", "PET Müller", True),
+        ("Núñez^José", "Nunez follow-up", True),
+        ("Müller^Jörg", "PET WB AC", False),
+        ("Groß^Åse", "Gross tumour", True),
+    ],
+)
+def test_a_name_is_known_however_its_letters_are_typed(name, told, quoted):
+    assert (impersonal({"PatientName": name}, told) is None) == quoted

@@ -144,6 +144,44 @@ def test_supplied_figures_reach_the_output(series: Make, tmp_path: Path) -> None
     assert again.acquisition.uptake_s == 5400
 
 
+def test_a_supplied_weight_leaves_an_suv_by_lean_body_mass_as_it_is(series: Make, tmp_path: Path) -> None:
+    def lean(header: Dataset, _: int) -> None:
+        header.Units, header.SUVType = "GML", "LBM"
+
+    scan = suv.with_supplied(mapdiff.read(series(lean)), weight_kg=90)  # the header says 60
+    mapdiff.write(scan, tmp_path / "out")
+    again = mapdiff.read(tmp_path / "out")
+    np.testing.assert_allclose(again.array, scan.array, atol=float(scan.array.max()) / 32767)
+
+
+@pytest.mark.parametrize("kind", [["DYNAMIC", "IMAGE"], ["GATED", "IMAGE"], ["WHOLE BODY", "IMAGE"]])
+def test_counts_and_indices_are_those_of_the_stack(series: Make, tmp_path: Path, kind: list[str]) -> None:
+    """One frame of a dynamic series, or slices of which the header knows more, is a stack of its own."""
+
+    def frame(header: Dataset, k: int) -> None:
+        header.SeriesType, header.NumberOfSlices, header.NumberOfTimeSlices = kind, 9, 20
+        header.InstanceNumber = header.ImageIndex = 66 - k
+
+    mapdiff.write(mapdiff.read(series(frame)), tmp_path / "out")
+    written = headers_of(tmp_path / "out")
+    assert [header.InstanceNumber for header in written] == [66, 65, 64, 63, 62, 61]
+    assert [header.ImageIndex for header in written] == [6, 5, 4, 3, 2, 1]
+    assert {header.NumberOfSlices for header in written} == {6}
+    static = kind[0] == "WHOLE BODY"
+    assert {header.SeriesType[0] for header in written} == {kind[0] if static else "STATIC"}
+    assert all(("NumberOfTimeSlices" in header) == static for header in written)
+
+
+def test_numbers_that_slices_share_are_made_anew(series: Make, tmp_path: Path) -> None:
+    def shared(header: Dataset, k: int) -> None:
+        header.InstanceNumber = 1 + k % 3
+
+    mapdiff.write(mapdiff.read(series(shared)), tmp_path / "out")
+    written = headers_of(tmp_path / "out")
+    assert [header.InstanceNumber for header in written] == [1, 2, 3, 4, 5, 6]
+    assert [header.ImageIndex for header in written] == [1, 2, 3, 4, 5, 6]
+
+
 def test_an_image_corrected_to_the_injection_tells_when_its_scan_began(series: Make) -> None:
     assert mapdiff.read(series()).acquisition.scan_delay_s == 0
     assert mapdiff.read(series(admin)).acquisition.scan_delay_s == 3600

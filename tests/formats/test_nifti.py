@@ -272,3 +272,30 @@ def test_same_voxels_make_the_same_file(tmp_path: Path) -> None:
     assert files[0][3:8] == bytes(5)  # no name of a file and no time in the gzip header
     packed = gzip.decompress(files[0])
     assert packed[352:] == voxels().astype("<f4").tobytes(order="F")
+
+
+def test_a_factor_to_suv_does_not_outlive_a_supplied_figure(tmp_path: Path) -> None:
+    path = save(tmp_path / "a_pet.nii", voxels().astype("f4"))
+    (tmp_path / "a_pet.json").write_text(json.dumps({"Units": "Bq/mL", "SUVbwPerBqPerML": 0.0003}))
+    scan = mapdiff.read(path)
+    assert scan.acquisition.suv_per_bqml == 0.0003
+    mapdiff.write(scan, tmp_path / "same_pet.nii")
+    assert mapdiff.read(tmp_path / "same_pet.nii").acquisition.suv_per_bqml == 0.0003
+    heavier = suv.with_supplied(scan, weight_kg=90)  # of which weight the factor is, nobody knows
+    assert heavier.acquisition.suv_per_bqml is None
+    mapdiff.write(heavier, tmp_path / "out_pet.nii")
+    assert mapdiff.read(tmp_path / "out_pet.nii").acquisition.suv_per_bqml is None
+
+
+def test_without_identity_nothing_quotes_a_name_with_an_umlaut(tmp_path: Path) -> None:
+    path = save(tmp_path / "a_pet.nii", voxels().astype("f4"))
+    header = nib.load(path).header
+    header["data_type"], header["db_name"] = b"Mueller", b"Mueller"
+    nib.save(nib.Nifti1Image(voxels().astype("f4"), None, header), path)
+    fields = {"Units": "Bq/mL", "PatientName": "Müller^Jörg", "TracerName": "FDG Müller"}
+    (tmp_path / "a_pet.json").write_text(json.dumps(fields | {"ReconMethodName": "OSEM of Mueller"}))
+    mapdiff.write(mapdiff.read(path), tmp_path / "out_pet.nii", deidentify=True)
+    written = (tmp_path / "out_pet.nii").read_bytes()[:352]
+    assert b"Mueller" not in written
+    told = (tmp_path / "out_pet.json").read_text()
+    assert "ller" not in told and json.loads(told)["Units"] == "Bq/mL"

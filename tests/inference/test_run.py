@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from mapdiff.inference import run
 from mapdiff.inference.batch import denoise_many
 from mapdiff.inference.run import (
     DenoiseOptions,
+    batch_target,
     beside,
     denoise_file,
     input_hash,
@@ -164,6 +166,53 @@ def test_a_batch_tells_what_was_done_with_other_options(denoiser, scans, tmp_pat
     again, _ = batch(denoiser, scans, tmp_path / "out")
     assert [p.name for p in again.skipped] == ["a.nii.gz", "c.nii"]
     assert [p.name for p in again.otherwise] == ["a.nii.gz"]
+
+
+def test_a_batch_takes_no_other_scans_result_for_this_ones(denoiser, scans, tmp_path):
+    output = tmp_path / "out"
+    batch(denoiser, scans, output)
+    before = tree(output)
+    moved = scans.rename(tmp_path / "moved")
+    again, _ = batch(denoiser, moved, output)  # another place, the same voxels
+    assert [p.name for p in again.skipped] == ["a.nii.gz", "c.nii"]
+    (tmp_path / "other").mkdir()
+    mapdiff.write(low_dose_volume(seed=77), tmp_path / "other" / "a.nii.gz")
+    other, _ = batch(denoiser, tmp_path / "other", output)
+    assert not other.done and not other.skipped
+    assert "a.nii.gz: its result there was made from other voxels" in other.failed[0][1]
+    assert tree(output) == before
+
+
+def test_a_batch_sees_that_a_scan_was_replaced(denoiser, scans, tmp_path):
+    output = tmp_path / "out"
+    batch(denoiser, scans, output)
+    later = manifest_path(output / "a.nii.gz").stat().st_mtime + 10
+    os.utime(scans / "a.nii.gz", (later, later))
+    result, _ = batch(denoiser, scans, output)  # touched alone
+    assert [p.name for p in result.skipped] == ["a.nii.gz", "c.nii"]
+    mapdiff.write(low_dose_volume(seed=77), scans / "a.nii.gz", overwrite=True)
+    os.utime(scans / "a.nii.gz", (later, later))
+    result, _ = batch(denoiser, scans, output)
+    assert [p.name for p in result.skipped] == ["c.nii"]
+    assert "a.nii.gz: its result there was made from other voxels" in dict(result.failed)[scans / "a.nii.gz"]
+
+
+def test_where_a_batch_puts_its_results():
+    folder, out = Path("in/P1"), Path("res/out")
+    assert batch_target(folder / "a/b.nii", folder, out) == out / "a/b.nii"
+    assert batch_target(folder / "PET", folder, out) == out / "PET"
+    assert batch_target(folder, folder, out) == out / "P1"  # a series that is spread over its subfolders
+
+
+@pytest.mark.parametrize("name", [".", "..", "x/.."])
+def test_a_series_folder_needs_a_name(tmp_path, monkeypatch, name):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "x").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="give the folder that the series goes to a name"):
+        output_path(tmp_path / "in", Path(name))
+    (tmp_path / "a.nii").write_text("")
+    assert output_path(tmp_path / "a.nii", Path(name)) == Path(name) / "a.nii"
 
 
 def test_a_batch_makes_again_what_a_stop_left_without_manifest(denoiser, scans, tmp_path):

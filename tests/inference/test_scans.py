@@ -11,7 +11,7 @@ import mapdiff
 from mapdiff.errors import InputError
 from mapdiff.formats.dicom_series import new_study, series_of, write_series
 from mapdiff.inference.batch import denoise_many
-from mapdiff.inference.run import DenoiseOptions
+from mapdiff.inference.run import DenoiseOptions, denoise_file
 from mapdiff.inference.scans import scans_in
 from synthetic import low_dose_volume
 
@@ -97,3 +97,24 @@ def test_results_in_the_folder_are_not_restored_again(denoiser, scans):
         assert [path.name for path in found] == ["a.nii.gz", "b.nii.gz", "c.nii"]
         denoise_many(denoiser, scans, found, out, DenoiseOptions(), lambda _: lambda *_: None, lambda _: None)
     assert not (out / "restored").exists()
+
+
+def test_results_beside_the_scans_are_passed_over(denoiser, scans):
+    """A result restored again would take the name of the scan's own, by BIDS."""
+    scan = scans / "sub-1_pet.nii.gz"
+    (scans / "a.nii.gz").rename(scan)
+    result = scans / "sub-1_desc-denoised_pet.nii.gz"
+    denoise_file(denoiser, scan, result, DenoiseOptions(save_stages=True, deidentify=True))
+    said: list[str] = []
+    assert [path.name for path in scans_in(scans, say=said.append)] == ["b.nii.gz", "c.nii", scan.name]
+    assert f"{result}: is a result of mapdiff, passed over" in said
+    assert scans_in(result) == [result]
+
+
+@pytest.mark.parametrize("deidentify", [False, True])
+def test_series_that_are_results_are_passed_over(denoiser, series, tmp_path, deidentify):
+    one = series("in/one")
+    denoise_file(denoiser, one, tmp_path / "in" / "restored", DenoiseOptions(deidentify=deidentify))
+    said: list[str] = []
+    assert scans_in(tmp_path / "in", say=said.append) == [one]
+    assert said == [f"{tmp_path / 'in' / 'restored'}: is a result of mapdiff, passed over"]

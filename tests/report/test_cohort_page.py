@@ -18,8 +18,10 @@ from mapdiff.cli.main import app, run
 from mapdiff.errors import InputError
 from mapdiff.evaluation.metrics import nmae, psnr
 from mapdiff.evaluation.rows import rows_from_json
+from mapdiff.inference.run import input_hash, manifest_path
 from mapdiff.report.cohort_page import interval_table, page_of_rows
 from mapdiff.report.cohort_run import evaluate_folders
+from synthetic import low_dose_volume
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "formats"))
 from small_series import IDENTITY, make_headers, save_headers
@@ -250,3 +252,26 @@ def test_a_planted_name_is_nowhere(tmp_path):
                 assert word.lower().encode() not in readable.lower(), (path.name, word)
             if len(word) >= 5:
                 assert not any(word.encode() in part for part in (*parts, content)), (path.name, word)
+
+
+@pytest.mark.parametrize(("seed", "found"), [(None, 3), (5, 2)])
+def test_the_input_of_a_deidentified_run_is_found_by_its_voxels(
+    smoothed_cohort, tiny_cohort, tmp_path, seed, found
+):
+    """Its manifest does not tell where the scan lay, and names may differ."""
+    shutil.copytree(smoothed_cohort / "smoothed", tmp_path / "smoothed")
+    result = next((tmp_path / "smoothed").glob("sub-001_rec-drf20*.nii.gz"))
+    scan = mapdiff.read(smoothed_cohort / "low" / result.name)
+    if seed is not None:
+        scan = low_dose_volume(seed=seed)
+    told = {"path": None, "sha256_of_voxels_and_affine": input_hash(scan)}
+    manifest_path(result).write_text(json.dumps({"outputs": [result.name], "input": told}))
+    done = evaluate_folders(
+        tmp_path / "smoothed",
+        tiny_cohort,
+        output=tmp_path / "page",
+        inputs=smoothed_cohort / "low",
+        subject_pages=False,
+    )
+    rows = [row for row in done.rows if (row.method, row.input_dose, row.metric) == ("input", "1/20", "nmae")]
+    assert {row.n for row in rows} == {found}

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 import mapdiff
 from mapdiff.cli.main import app
 from mapdiff.errors import InputError
+from mapdiff.inference.run import manifest_path
 from mapdiff.report.scan_page import page_of_run, page_path
 from synthetic import low_dose_volume
 
@@ -123,6 +124,20 @@ def test_a_scan_in_kilobecquerels_is_known_again(tmp_path, small_model, units, f
     done = CliRunner().invoke(app, call)
     assert done.exit_code == 0, done.output
     assert page_of_run(out).exists()
+
+
+def test_a_deidentified_run_does_not_tell_of_which_scan(tmp_path, small_model):
+    """Folders are often called as the patient is."""
+    scan, out = tmp_path / "DOE_JANE" / "scan.nii.gz", tmp_path / "out.nii.gz"
+    scan.parent.mkdir()
+    mapdiff.write(low_dose_volume(seed=1), scan)
+    call = ["denoise", str(scan), "-o", str(out), "--model", str(small_model), "--deidentify"]
+    done = CliRunner().invoke(app, call)
+    assert done.exit_code == 0, done.output
+    assert "DOE_JANE" not in manifest_path(out).read_text()
+    with pytest.raises(InputError, match="give --input"):
+        page_of_run(out)
+    assert page_of_run(out, source=scan).exists()
 
 
 @pytest.mark.slow

@@ -290,7 +290,7 @@ def _images(pair: Pair, inputs: Sequence[Scan]) -> Images:
     if manifest_path(path).is_file():
         try:
             manifest = json.loads(manifest_path(path).read_text())
-            outputs, told = manifest["outputs"], Path(manifest["input"]["path"])
+            outputs, told = manifest["outputs"], manifest["input"]["path"]
         except (ValueError, KeyError, TypeError) as error:
             raise InputError("is not a manifest of `mapdiff denoise`", manifest_path(path)) from error
         stages = {k: beside(path, f"dose-{k.replace('/', '-')}") for k in manifest.get("stages", {})}
@@ -298,7 +298,8 @@ def _images(pair: Pair, inputs: Sequence[Scan]) -> Images:
         deviation = beside(path, "deviation")
         kept = deviation if deviation.name in outputs and deviation.exists() else None
         wanted = manifest["input"].get("sha256_of_voxels_and_affine")
-        for source in (told, *(scan.path for scan in inputs if scan.path.name == told.name)):
+        near = [scan.path for scan in inputs if told is None or scan.path.name == Path(told).name]
+        for source in (*([] if told is None else [Path(told)]), *near):
             if source.exists() and input_hash(read(source)) == wanted:
                 return Images(path, pair.reference.path, source, stages, kept, manifest)
         return Images(path, pair.reference.path, None, stages, kept, manifest)

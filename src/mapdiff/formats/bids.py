@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -246,13 +247,16 @@ def sidecar(volume: Volume) -> dict[str, Any]:
     return fields
 
 
-def merged(had: dict[str, Any], fields: dict[str, Any], new_times: bool) -> dict[str, Any]:
+def merged(had: dict[str, Any], fields: dict[str, Any], supplied: Sequence[str]) -> dict[str, Any]:
     """A source's sidecar with the fields of `sidecar` in it.
 
     Denoising changes no time, so those that the source tells stay as they are, from whatever zero. A time of
-    injection that the user gave (`new_times`) replaces them all.
+    injection that the user supplied replaces them all, and a factor to SUV does not outlive any supplied
+    figure that it may have been made with.
     """
-    if new_times:
+    if supplied:
+        had = {name: value for name, value in had.items() if name != "SUVbwPerBqPerML"}
+    if "uptake_s" in supplied:
         return {name: value for name, value in had.items() if name not in _TIMES} | fields
     if any(name in had for name in _ORIGINS):
         fields = {name: value for name, value in fields.items() if name not in _TIMES}
@@ -350,5 +354,5 @@ def without_identity(fields: dict[str, Any]) -> dict[str, Any]:
     return {
         name: value
         for name, value in fields.items()
-        if name in _IMPERSONAL and impersonal(fields, json.dumps(value)) is not None
+        if name in _IMPERSONAL and impersonal(fields, json.dumps(value, ensure_ascii=False)) is not None
     }

@@ -182,8 +182,9 @@ _OTHERS = (
     "NameOfPhysiciansReadingStudy",
     "StudyID",
 )
-#: Free text that tells of the maker alone, in which a clinic's name ("Siemens Demo Site") is no clinic's.
-_MAKERS = ("Manufacturer",)
+#: Free text that tells of the maker alone, in which a clinic's name ("Siemens Demo Site") or a station's
+#: ("QUADRA") is none.
+_MAKERS = ("Manufacturer", "ManufacturerModelName")
 _UID = re.compile(r"\d+(\.\d+){5,}")
 #: Ages from here on are few enough to tell who somebody is (45 CFR 164.514): all are written as this.
 _OLDEST = 90

@@ -145,7 +145,8 @@ def facts_of(headers: Sequence[Dataset], path: Path) -> Facts:
     frames = {text(header, "FrameOfReferenceUID") for header in headers}
     if len(frames) > 1:
         warnings.append(f"its slices name {len(frames)} frames of reference; took their positions as of one")
-    corrected = {str(word).upper() for word in first.get("CorrectedImage") or ()}
+    told = first.get("CorrectedImage") or ()
+    corrected = {str(word).upper() for word in ([told] if isinstance(told, str) else told)}
     if corrected and "ATTN" not in corrected:
         warnings.append("the images are not corrected for attenuation")
     return Facts(acquisition, unit, factor, tuple(warnings))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import re
 import zipfile
 from collections.abc import Sequence
 from datetime import datetime, time, timedelta
@@ -145,11 +146,13 @@ def derived(
     by = f"mapdiff {__version__}" + (f", model {model}" if model else "")
     series = generate_uid(prefix=None)
     injected = _injected(volume.acquisition, source.headers)
+    numbers = _instance_numbers(source.headers)
     datasets = []
     for k, header in enumerate(source.headers):
         dataset = _carried(header)
         _set_supplied(dataset, volume, injected)
         _set_frame_reference(dataset, volume.acquisition.half_life_s)
+        _set_stack(dataset, numbers, k)
         set_pixels(dataset, np.asarray(volume.array[:, :, k], dtype=np.float64).T / source.factor[k])
         dataset.SeriesInstanceUID = series
         dataset.SOPInstanceUID = generate_uid(prefix=None)
@@ -191,6 +194,26 @@ def _carried(header: Dataset) -> Dataset:
             if safe:
                 dataset.private_block(group, creator, create=True).add_new(offset, vr, told)
     return dataset
+
+
+def _instance_numbers(headers: Sequence[Dataset]) -> list[int]:
+    """The source's instance numbers; its slices' order where they lack one or share it."""
+    told = [number(header, "InstanceNumber") for header in headers]
+    numbers = [int(one) for one in told if one is not None]
+    return numbers if len(set(numbers)) == len(headers) else list(range(1, len(headers) + 1))
+
+
+def _set_stack(dataset: Dataset, numbers: Sequence[int], k: int) -> None:
+    """One static stack, whatever series it was a part of: counts and indices are its own (PS3.3 C.8.9.1)."""
+    dataset.InstanceNumber = numbers[k]
+    dataset.ImageIndex = sorted(numbers).index(numbers[k]) + 1
+    dataset.NumberOfSlices = len(numbers)
+    kind = dataset.get("SeriesType")
+    if kind and not isinstance(kind, str) and kind[0] in ("DYNAMIC", "GATED"):
+        dataset.SeriesType = ["STATIC", *kind[1:]]
+        for keyword in ("NumberOfTimeSlices", "NumberOfRRIntervals", "NumberOfTimeSlots"):
+            if keyword in dataset:
+                delattr(dataset, keyword)
 
 
 def _injected(facts: Acquisition, headers: Sequence[Dataset]) -> tuple[datetime, bool] | None:
@@ -243,7 +266,9 @@ def _set_supplied(dataset: Dataset, volume: Volume, injected: tuple[datetime, bo
     facts = volume.acquisition
     if not facts.supplied:
         return
-    if "weight_kg" in facts.supplied and facts.weight_kg is not None:
+    # An SUV by another measure than weight is told by the header's own: another weight would change it.
+    by_measure = facts.stored_as is not None and re.fullmatch("(GML|CM2ML) (?!BW).+", facts.stored_as)
+    if "weight_kg" in facts.supplied and facts.weight_kg is not None and not by_measure:
         dataset.PatientWeight = decimal_string(facts.weight_kg)
     sequence = items(dataset, "RadiopharmaceuticalInformationSequence")
     dataset.RadiopharmaceuticalInformationSequence = [

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import calendar
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import date
 from itertools import permutations
@@ -32,6 +33,11 @@ _TELLING = (
 )
 #: Words of names that tell nobody: those of phantoms, and of scans that are without a name already.
 _HARMLESS = frozenset({"pet", "fdg", "suv", "phantom", "test", "anonymous", "anon", "unknown", "none", "dro"})
+#: Letters that are typed as two where a keyboard or a scanner lacks them.
+_TWO_LETTERS = str.maketrans({
+    "ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "å": "aa", "ø": "oe", "æ": "ae",
+    "Ä": "Ae", "Ö": "Oe", "Ü": "Ue", "Å": "Aa", "Ø": "Oe", "Æ": "Ae",
+})  # fmt: skip
 
 
 def impersonal(
@@ -52,25 +58,39 @@ def impersonal(
     born = values[names.index("PatientBirthDate")]
     if isinstance(born, str) and (day := parse_date(re.sub(r"\D", "", born))) and tells_date(told, day):
         return None
+    spelled = {spelling for value in known for spelling in _spellings(value)}
+    quoted = any(_quotes(line, value) for line in _spellings(told) for value in spelled)
+    return None if quoted else told
+
+
+def _quotes(told: str, value: str) -> bool:
+    """Whether a text holds a word of a value, or a number of it."""
     spoken, whole = _words(told), told.lower()
     mine, run_together = set(spoken), "".join(spoken)
-    for value in known:
-        words = _words(value)
-        quoted = {word for word in words if len(word) > 2} - _HARMLESS
-        # A short word may be part of another ("Ann" in "scanner"); a longer one, and one in ideographs,
-        # which nothing sets apart, is the name wherever it stands.
-        if any(word in mine or (len(word) > 3 and word in whole) for word in quoted):
-            return None
-        if any(not word.isascii() and word in whole for word in words):
-            return None
-        # "Li Na", two words that are too short to be told from others alone; "12-34-56", a number in parts.
-        short = {word for word in words if len(word) == 2}
-        if len(short) > 1 and (short <= mine or {"".join(pair) for pair in permutations(short, 2)} & mine):
-            return None
-        joined = "".join(words)
-        if len(joined) > 3 and joined.isdigit() and joined in run_together:
-            return None
-    return told
+    words = _words(value)
+    names = {word for word in words if len(word) > 2} - _HARMLESS
+    # A short word may be part of another ("Ann" in "scanner"); a longer one, and one in ideographs,
+    # which nothing sets apart, is the name wherever it stands.
+    if any(word in mine or (len(word) > 3 and word in whole) for word in names):
+        return True
+    if any(not word.isascii() and word in whole for word in words):
+        return True
+    # "Li Na", two words that are too short to be told from others alone; "12-34-56", a number in parts.
+    short = {word for word in words if len(word) == 2}
+    if len(short) > 1 and (short <= mine or {"".join(pair) for pair in permutations(short, 2)} & mine):
+        return True
+    joined = "".join(words)
+    return len(joined) > 3 and joined.isdigit() and joined in run_together
+
+
+def _spellings(told: str) -> set[str]:
+    """A text as it stands, without accents, and with umlauts in two letters: people type names in each way.
+
+    >>> sorted(_spellings("Müller"))
+    ['Mueller', 'Muller', 'Müller']
+    """
+    plain = "".join(c for c in unicodedata.normalize("NFKD", told) if not unicodedata.combining(c))
+    return {told, plain, unicodedata.normalize("NFC", told).translate(_TWO_LETTERS)}
 
 
 def tells_date(told: str, day: date) -> bool:

@@ -272,8 +272,9 @@ def _image(volume: Volume, source: NiftiSource | None, description: str | None, 
     else:
         _place(image, volume.affine, source.header)
     if deidentify:  # free text and embedded DICOM headers may name the patient
-        for field in ("descrip", "aux_file", "intent_name", *(("db_name",) if "db_name" in header else ())):
-            image.header[field] = b""
+        for field in ("descrip", "aux_file", "intent_name", "data_type", "db_name"):
+            if field in header:  # NIfTI-2 has fewer
+                image.header[field] = b""
         image.header.extensions.clear()
     told_anew = deidentify or source is None or source.unit != volume.unit
     if description is None and told_anew and volume.unit != UNKNOWN:
@@ -337,7 +338,7 @@ def _sidecar(
     if had is None and len(fields) <= 2 and model is None and not scaled_back:  # no facts of the scan
         return None
     if had is not None:
-        fields = bids.merged(had, fields, "uptake_s" in volume.acquisition.supplied)
+        fields = bids.merged(had, fields, volume.acquisition.supplied)
     if source is not None and scaled_back:
         fields["Units"] = source.stored_as
     if deidentify:

@@ -6,10 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import nibabel
-
 from mapdiff.atomic import remove_asides
 from mapdiff.errors import InputError, MapdiffError
+from mapdiff.formats import read
 from mapdiff.formats.bids import write_dataset_description
 from mapdiff.formats.dicom_files import load, opened
 from mapdiff.formats.nifti import is_nifti
@@ -19,10 +18,12 @@ from mapdiff.inference.run import (
     DenoiseOptions,
     batch_target,
     denoise_file,
+    input_hash,
     manifest_path,
     names_of,
     parameters_of,
 )
+from mapdiff.inference.scans import is_result
 from mapdiff.inference.share import ALL, Share
 
 
@@ -52,9 +53,10 @@ def denoise_many(
 ) -> BatchResult:
     """Denoise each scan of a folder into `output`, the folder's structure kept; go on after a bad one.
 
-    A scan whose manifest is there is done and skipped, unless `options.overwrite`. Where the folder is a BIDS
-    dataset, the output is a derivative one. Where several processes work on the folder, each takes its
-    `share`; all must be given the same `scans`.
+    A scan whose manifest is there is done and skipped, unless `options.overwrite`; where the manifest tells
+    of other voxels it fails, and the result that is there stays. Where the folder is a BIDS dataset, the
+    output is a derivative one. Where several processes work on the folder, each takes its `share`; all must
+    be given the same `scans`.
     """
     done, skipped, otherwise, failed = [], [], [], []
     write_dataset_description(folder, output)
@@ -71,12 +73,15 @@ def denoise_many(
             say(f"failed: {cause}")
             continue
         told = None if options.overwrite else _whole(manifest_path(target))
-        if told is not None:
-            skipped.append(scan)
-            if not _made_so(told, denoiser, options):
-                otherwise.append(scan)
-            continue
         try:
+            if told is not None:
+                if not _is_of(told, manifest_path(target), scan, options):
+                    cause = "its result there was made from other voxels: give another place, or --overwrite"
+                    raise InputError(cause, scan)
+                skipped.append(scan)
+                if not _made_so(told, denoiser, options):
+                    otherwise.append(scan)
+                continue
             # What a stopped run left without its manifest is made again; what it left half written goes.
             for name in names_of(target):
                 remove_asides(name)
@@ -104,14 +109,25 @@ def _whole(manifest: Path) -> dict[str, Any] | None:
         return None
 
 
+def _is_of(told: dict[str, Any], manifest: Path, scan: Path, options: DenoiseOptions) -> bool:
+    """Whether a result is of this scan as it is now; the scan is read only where path or time leave doubt."""
+    source = dict(told.get("input") or {})
+    path = source.get("path")
+    if path is not None and Path(path).resolve() == scan.resolve():
+        files = [scan] if scan.is_file() else scan.rglob("*")
+        if all(file.stat().st_mtime <= manifest.stat().st_mtime for file in files):
+            return True
+    volume = read(scan, series=options.series, unit=options.unit)
+    return bool(input_hash(volume) == source.get("sha256_of_voxels_and_affine"))
+
+
 def _is_ours(path: Path) -> bool:
     """Whether a file or folder where a result goes was written by mapdiff."""
     if path.name.endswith("_manifest.json"):
         return True
     try:
         if is_nifti(path):
-            header: Any = nibabel.nifti1.Nifti1Image.from_filename(path).header
-            return bytes(header["descrip"].item()).startswith(b"mapdiff")
+            return is_result(path)
         if path.suffix == ".json":
             return any(made.get("Name") == "mapdiff" for made in json.loads(path.read_text())["GeneratedBy"])
         with opened(path) as entries:

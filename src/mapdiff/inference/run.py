@@ -20,6 +20,7 @@ from mapdiff.formats.bids import derivative_name, is_bids_pet, sidecar_path
 from mapdiff.formats.dicom_out import SERIES_FILES
 from mapdiff.formats.nifti import is_nifti
 from mapdiff.inference.denoiser import EVALUATIONS, FAST_EVALUATIONS, Denoiser, Progress, Restoration
+from mapdiff.inference.scans import OURS
 from mapdiff.inference.supplied import Supplied, facts_of
 from mapdiff.scratch import slabs
 from mapdiff.volume import Volume
@@ -71,7 +72,8 @@ def output_path(source: Path, output: Path) -> Path:
     """Where the result of `source` goes: `output` itself, or a file in it, where that is to be a folder.
 
     Raises:
-        InputError: a NIfTI file's result is to have a file's name that is not NIfTI's.
+        InputError: a NIfTI file's result is to have a file's name that is not NIfTI's, or a series' folder
+            has no name of its own.
     """
     if source.is_file() and is_nifti(source) and not is_nifti(output):
         if output.suffix.lower() in OTHER_FILES and not output.is_dir():
@@ -79,6 +81,8 @@ def output_path(source: Path, output: Path) -> Path:
                 "give a name that ends in .nii or .nii.gz, or a folder, for a NIfTI scan", output
             )
         return output / result_name(source)
+    if output.name in ("", ".."):  # the folder would be replaced, and its companions lie beside it
+        raise InputError("give the folder that the series goes to a name", output)
     return output
 
 
@@ -92,7 +96,7 @@ def result_name(source: Path) -> str:
 
 def batch_target(scan: Path, folder: Path, output: Path) -> Path:
     """Where the result of one of a folder's scans goes: the folder's structure is kept."""
-    target = (output / scan.relative_to(folder)).with_name(result_name(scan))
+    target = output / scan.relative_to(folder).parent / result_name(scan)
     return target.with_suffix(".zip") if scan.is_file() and scan.suffix == ".zip" else target
 
 
@@ -194,7 +198,7 @@ def denoise_file(
                 write(
                     image,
                     path,
-                    description=f"mapdiff {words}",
+                    description=f"{OURS}{words}",
                     model=model,
                     deidentify=options.deidentify,
                     overwrite=options.overwrite,
@@ -249,7 +253,8 @@ def _manifest(
             "training": denoiser.model.training,
         },
         "input": {
-            "path": str(source),
+            # A folder is often called as the patient is.
+            "path": None if options.deidentify else str(source),
             "sha256_of_voxels_and_affine": input_hash(volume),
             "shape": list(volume.shape),
             "spacing_mm": [round(s, 4) for s in volume.spacing],
@@ -294,7 +299,7 @@ def parameters_of(denoiser: Denoiser, options: DenoiseOptions) -> dict[str, Any]
         "save_stages": options.save_stages,
         "deidentify": options.deidentify,
         "fast": options.fast,
-        "series": options.series,
+        "series": None if options.deidentify else options.series,
         "unit": options.unit,
         "supplied": options.supplied.figures,
         "device": str(denoiser.device),

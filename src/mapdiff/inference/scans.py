@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import nibabel
 import pydicom
 
 from mapdiff.errors import InputError
 from mapdiff.formats import discover
 from mapdiff.formats.dicom_files import quiet
+from mapdiff.formats.nifti import is_nifti
 
 PET = "PT"
-_TAGS = ("Modality", "SeriesInstanceUID", "SOPInstanceUID")
+_TAGS = ("Modality", "SeriesInstanceUID", "SOPInstanceUID", "DerivationDescription")
+#: What the description of every result of `denoise` begins with, in a NIfTI header and a DICOM derivation.
+OURS = "mapdiff "
 
 
 class _Told(NamedTuple):
@@ -23,6 +28,7 @@ class _Told(NamedTuple):
     modality: str
     series: str
     instance: str
+    derivation: str
 
 
 def scans_in(
@@ -31,7 +37,7 @@ def scans_in(
     """The scans at a path: itself, or those in a folder of many.
 
     A series whose files are spread over several folders is one scan, at their common parent. Folders of
-    other modalities beside PET are passed over, and so are results that lie in the folder.
+    other modalities beside PET are passed over, and so are results of mapdiff beside scans.
 
     Args:
         path: a file, a series' folder or a folder of many scans.
@@ -54,6 +60,11 @@ def scans_in(
     if len(found) == 1:
         return found
     told = {scan: _first(scan) for scan in found if scan.is_dir()}
+    results = [scan for scan in found if is_result(scan, told.get(scan))]
+    if len(results) < len(found):  # restored twice, they would take the names of the scans' own results
+        for scan in results:
+            say(f"{scan}: is a result of mapdiff, passed over")
+        found = [scan for scan in found if scan not in results]
     # Where no modality is told the header is broken: reading the scan says so.
     other = [scan for scan, first in told.items() if first and first.modality not in (PET, "")]
     if len(other) == len(found):
@@ -83,6 +94,18 @@ def _joined(scans: Sequence[Path], series: dict[Path, str]) -> list[Path]:
         joined[joined.index(parts[0])] = parent
         joined = [scan for scan in joined if scan not in parts]
     return joined
+
+
+def is_result(scan: Path, first: _Told | None = None) -> bool:
+    """Whether `denoise` made it, by the header of a NIfTI file or the `first` of a series."""
+    if first is not None:
+        return first.derivation.startswith(OURS)
+    if not is_nifti(scan):
+        return False
+    with contextlib.suppress(Exception):  # reading it says what is wrong
+        header: Any = nibabel.nifti1.Nifti1Image.from_filename(scan).header
+        return bytes(header["descrip"].item()).startswith(OURS.encode())
+    return False
 
 
 def _first(folder: Path) -> _Told | None:

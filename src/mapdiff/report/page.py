@@ -222,7 +222,8 @@ def _summary(manifest: Mapping[str, Any]) -> dict[str, str]:
         found["Model"] = f"{model['method']}, {model.get('file', '')}, SHA-256 {model.get('sha256', '')[:12]}"
     if "input" in manifest:
         shape = " × ".join(map(str, manifest["input"].get("shape", [])))
-        found["Input"] = f"{manifest['input'].get('path', '')}, {shape}, {manifest['input'].get('unit', '')}"
+        told = (manifest["input"].get("path"), shape, manifest["input"].get("unit"))
+        found["Input"] = ", ".join(text for text in told if text)
     samples = manifest.get("parameters", {}).get("samples")
     if samples is not None:
         found["Samples"] = str(samples) if samples else "none: the deterministic result"

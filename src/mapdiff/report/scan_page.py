@@ -113,7 +113,10 @@ def page_of_run(
     manifest = manifest_of(run)
     page = page or page_path(run)
     check_target(page, overwrite)
-    source = source or Path(manifest["input"]["path"])
+    told = manifest["input"]["path"]
+    if source is None and told is None:
+        raise InputError("was de-identified, so its manifest does not tell of which scan: give --input", run)
+    source = source or Path(told)
     if not source.exists():
         raise InputError("the scan that was denoised is not there; tell where it is with --input", source)
     scan = _as_denoised(source, manifest)
