@@ -171,6 +171,18 @@ def test_samples_spread(denoiser, scan):
     assert one.image.array.tobytes() != other.image.array.tobytes()
 
 
+def test_stages_of_samples_are_their_means(denoiser, scan):
+    first = denoiser.denoise(scan, samples=1, seed=4)
+    several = denoiser.denoise(scan, samples=4, seed=4)
+    assert set(several.stages) == set(first.stages) != set()
+    rough = {}
+    for found in (first, several):
+        for label, stage in {**found.stages, "full": found.image}.items():
+            rough.setdefault(label, []).append(np.abs(np.diff(stage.array, axis=2)).mean())
+    for label, (one, mean) in rough.items():
+        assert mean < 0.97 * one, label  # noise that the paths add goes as they are averaged
+
+
 def test_one_call_for_a_path_or_a_volume(small_model, scan, restored, tmp_path):
     mapdiff.write(scan, tmp_path / "scan.nii.gz")
     for given in (scan, tmp_path / "scan.nii.gz", str(tmp_path / "scan.nii.gz")):

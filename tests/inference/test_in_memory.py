@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from mapdiff.diffusion.calibration import stage_doses
 from mapdiff.diffusion.transform import invert, transform
 from mapdiff.errors import InputError
 from mapdiff.inference import Denoiser
 from mapdiff.inference.denoiser import FAST_EVALUATIONS
 from mapdiff.inference.in_memory import InMemory
 from mapdiff.inference.noise_level import InputNoise
+from mapdiff.inference.scan import Scan
 from mapdiff.methods.ddpm import Ddpm
 from mapdiff.methods.map_diff import MapDiff
 from mapdiff.methods.model_file import TrainedModel, save_model
@@ -140,3 +142,36 @@ def test_tiles_do_not_show_where_nothing_looks_over_space():
     whole = runner.restore(volume, noise=LEVEL).image
     tiled = runner.restore(volume, noise=LEVEL, tile=48).image
     assert np.abs(tiled - whole).max() < 0.02 * np.abs(whole).max()
+
+
+@pytest.mark.parametrize("name", ["unet", "gan", "ddpm", "map-diff-paper"])
+def test_air_is_what_map_diff_takes_for_it(name):
+    """Beyond the body's surroundings no method is judged by what its network makes of air."""
+    method = Ddpm(steps=2) if name == "ddpm" else method_named(name)
+    volume = low_dose_volume((56, 56, 24))
+    found = InMemory(model_of(name), method, CPU).restore(volume, noise=LEVEL)
+    scan = Scan(volume)
+    whole = (slice(None),) * 3
+    air = ~scan.near[whole]
+    assert air.mean() > 0.02
+    z, u = scan.air(whole)[air], scan[whole][air]
+    doses = {**stage_doses(nominal_calibration()), "full": 1.0}
+    for label, image in {**found.stages, "full": found.image}.items():
+        wanted = z + found.dose / doses[label] * (u - z)
+        np.testing.assert_allclose(image[air] / scan.scale, wanted, rtol=2e-3, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_swin_unetr_sees_tiles_of_its_patches_edge(monkeypatch):
+    """Its statistics over space are those of the tile; a shorter one is filled with copies of its rim."""
+    model = model_of("swin-unetr")
+    seen = []
+    forward = model.net.forward
+
+    def looking(state, u, condition):
+        seen.append(tuple(u.shape[2:]))
+        return forward(state, u, condition)
+
+    monkeypatch.setattr(model.net, "forward", looking)
+    InMemory(model, method_named("swin-unetr"), CPU).restore(low_dose_volume((80, 72, 72)))
+    assert set(seen) == {(64, 64, 64)}

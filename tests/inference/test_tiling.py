@@ -51,6 +51,20 @@ def test_the_plan_covers_the_body_with_weight(shape, edges, multiple):
     torch.testing.assert_close(one[inside], torch.ones(int(body.sum())))
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("seed", range(4))
+def test_full_tiles_have_the_largest_edges_where_there_is_room(shape, seed):
+    body = body_of(shape, seed)
+    tiles = plan_tiles(body, 8, (64, 64, 64), full=True)
+    for tile in tiles:
+        for start, stop, size in zip(tile.start, tile.stop, shape, strict=True):
+            assert stop - start == 64 or (stop == size and stop - start > min(64, size) - 8)
+    one, weight = whole(tiles, shape, lambda tile: torch.ones(tile.shape))
+    inside = torch.from_numpy(body)
+    assert weight[inside].min() > 0.4
+    torch.testing.assert_close(one[inside], torch.ones(int(body.sum())))
+
+
 @pytest.mark.parametrize("edges", EDGES)
 def test_blending_the_image_itself_gives_it_back(edges):
     image = torch.randn(144, 72, 96, generator=torch.Generator().manual_seed(0))

@@ -3,7 +3,8 @@
 Two corrections, both local, so that any slab of a volume can be corrected by itself:
 
 - `keep_activity`: over a few centimetres the input's own mean is known better than any network's guess, so
-  the estimate is given that mean. Organ means and total activity then follow the counts.
+  the estimate is given that mean. Total activity then follows the counts. Organ means do not quite: an
+  excess in lung or fat is taken from the hotter organ beside it too, some tenths of a per cent.
 - `restore_structure`: where the residual, smoothed over a few millimetres, stands out of its own spread there
   is structure that the network took for noise (the rim of a hot bladder, say); that part is added again, with
   Wiener's gain. A network that removes none gets next to nothing back. The thought is that of Tukey's

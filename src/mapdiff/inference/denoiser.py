@@ -43,7 +43,8 @@ class Restoration:
 
     Attributes:
         image: the full-dose estimate, on the input's grid and in its unit; the mean where samples were drawn.
-        stages: by dose label, the estimates at the anchors above the input's dose, where they are kept.
+        stages: by dose label, the estimates at the anchors above the input's dose, where they are kept; the
+            means where samples were drawn.
         labels: of all those anchors, kept or not.
         deviation: standard deviation over the samples, where two or more were drawn.
         level: noise level that the input was found to have (NMAE against the noise-free image, in the body).
@@ -250,7 +251,7 @@ class Denoiser:
         how = self.model.corrections
         kept_mm = kept_width(noise.level, noise.grain_mm3, how.kept_noise) if corrected else None
         path = StreamedPath(scan, tiles, estimate_at, on_tile, kept_mm, how, whole=samples > 0)
-        stages: dict[str, Volume] = {}
+        stages: dict[str, Scratch] = {}
         mean = Scratch(volume.shape)
         square = Scratch(volume.shape) if samples > 1 else None
 
@@ -262,17 +263,17 @@ class Denoiser:
                 ratio = dose / step.dose
                 if step is steps[-1]:
                     _average(partial(path.stage, ratio), n, mean, square)
-                elif keep_stages and n == 0:
-                    image = Scratch(volume.shape)
-                    write_slabs(image, partial(path.stage, ratio), torch.get_num_threads())
-                    stages[step.label] = volume.with_array(image.array())
+                elif keep_stages:
+                    if n == 0:
+                        stages[step.label] = Scratch(volume.shape)
+                    _average(partial(path.stage, ratio), n, stages[step.label], None)
         if square is not None:
             for start, stop in slabs(volume.shape[2]):
                 variance = square.read(start, stop) / np.float32(samples - 1)
                 square.write(start, np.sqrt(variance).astype(np.float32))
         return Restoration(
             image=volume.with_array(mean.array()),
-            stages=stages,
+            stages={label: volume.with_array(kept.array()) for label, kept in stages.items()},
             labels=tuple(step.label for step in steps[:-1]),
             deviation=None if square is None else volume.with_array(square.array()),
             level=noise.level,

@@ -20,7 +20,7 @@ from mapdiff.body import air_widths, body_mask, body_scale, near_body
 from mapdiff.diffusion import dose_path, feedback
 from mapdiff.diffusion.calibration import Calibration
 from mapdiff.heap import kept_heap, peak_memory_mb
-from mapdiff.inference.noise_level import InputNoise, find_noise, probe_tiles
+from mapdiff.inference.noise_level import PROBE_EDGE, InputNoise, find_noise, probe_tiles
 from mapdiff.inference.tiling import EDGES, Tile, blend, plan_tiles
 from mapdiff.methods.base import Method, Predict
 from mapdiff.methods.model_file import TrainedModel
@@ -121,13 +121,15 @@ class InMemory:
         """
         started = time.monotonic()
         scan = _Scan(volume, self.net.multiple)
-        if isinstance(self.net, SwinUnetr):  # its statistics over space are those of its training's patches
-            tile = max(int(self.model.training.get("patch", MIN_EDGE)), MIN_EDGE)
+        edge = self._edge
+        if edge is not None:
+            tile = edge
         noise = noise or self._noise(scan)
         dose = self.model.calibration.dose_of_level(noise.level, noise.grain_mm3)
         # The network sees levels that it was trained on; the dose follows from the one that was found.
         level = float(np.clip(noise.level, *self.model.level_range))
-        tiles = plan_tiles(scan.near_body, self.net.multiple, EDGES if tile is None else (tile, tile, tile))
+        edges = EDGES if tile is None else (tile, tile, tile)
+        tiles = plan_tiles(scan.near_body, self.net.multiple, edges, full=edge is not None)
         tile_predict = self.method.predictor(self.net, level, volume.spacing)
         evaluations = 0
 
@@ -161,11 +163,10 @@ class InMemory:
             )
             for stage in path:
                 before, doses[stage.label] = mean.get(stage.label), stage.dose
-                mean[stage.label] = (
-                    stage.image if before is None else before + (stage.image - before) / (n + 1)
-                )
+                image = scan.with_air(stage.image, dose / stage.dose)
+                mean[stage.label] = image if before is None else before + (image - before) / (n + 1)
                 if stage.label == "full" and before is not None:
-                    delta = (stage.image - before) * (stage.image - mean["full"])
+                    delta = (image - before) * (image - mean["full"])
                     square = delta if square is None else square + delta
                 if stage.state is not None and n == 0:
                     states[stage.label] = stage.state
@@ -188,6 +189,13 @@ class InMemory:
             seconds=time.monotonic() - started,
             peak_memory_mb=peak_memory_mb(),
         )
+
+    @property
+    def _edge(self) -> int | None:
+        """The edge that all tiles must have: SwinUNETR's statistics over space are those of its patches."""
+        if not isinstance(self.net, SwinUnetr):
+            return None
+        return max(int(self.model.training.get("patch", MIN_EDGE)), MIN_EDGE)
 
     def _continued(self, values: Tensor) -> Tensor:
         """A tile continued to the network's multiple by its last voxels."""
@@ -212,7 +220,7 @@ class InMemory:
             estimate,
             scan.u.numpy(),
             scan.body,
-            probe_tiles(scan.body, self.net.multiple),
+            probe_tiles(scan.body, self.net.multiple, self._edge or PROBE_EDGE),
             self.model.calibration.measure,
             start=float(np.sqrt(bounds[0] * bounds[1])),
             bounds=bounds,
@@ -234,6 +242,18 @@ class _Scan:
         self.body: NDArray[np.bool_] = np.pad(body, pad)
         self.near_body: NDArray[np.bool_] = np.pad(near_body(body, volume.spacing), pad)
         self.width = air_widths(volume.spacing)
+        self._air = torch.from_numpy(uniform_filter(array, self.width, mode="nearest"))
+
+    def with_air(self, image: Tensor, ratio: float) -> Tensor:
+        """An image beyond whose `near_body` the input's averaged air stands for z, as on MAP-Diff's path.
+
+        Whatever a method makes of air would count in the error over the volume: none is judged by it.
+
+        Args:
+            image: (I, J, K) on the padded grid, in units of the body's mean.
+            ratio: the input's dose over the image's.
+        """
+        return torch.where(torch.from_numpy(self.near_body), image, dose_path.step(self.u, self._air, ratio))
 
     def corrected(self, z: Tensor, noise: InputNoise, how: feedback.Corrections) -> Tensor:
         """An estimate of the noise-free image, corrected by its residual."""

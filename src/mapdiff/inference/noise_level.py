@@ -43,9 +43,9 @@ class InputNoise:
     grain_mm3: float
 
 
-def probe_tiles(body: Voxels, multiple: int) -> list[Tile]:
-    """Boxes full of body, spread along k."""
-    edges = [min(PROBE_EDGE, size) for size in body.shape]
+def probe_tiles(body: Voxels, multiple: int, edge: int = PROBE_EDGE) -> list[Tile]:
+    """Boxes of that edge full of body, spread along k."""
+    edges = [min(edge, size) for size in body.shape]
     slabs = np.linspace(0, body.shape[2] - edges[2], PROBES)
     tiles = {}
     for k in slabs:

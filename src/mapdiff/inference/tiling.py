@@ -60,12 +60,12 @@ class Tile:
         return a, b, c
 
 
-def _spans(size: int, edge: int, overlap: int, multiple: int) -> list[tuple[int, int]]:
-    """Spans of nearly equal length that cover [0, size); `size` is a multiple of `multiple`."""
+def _spans(size: int, edge: int, overlap: int, multiple: int, full: bool) -> list[tuple[int, int]]:
+    """Spans of equal length that cover [0, size), a multiple of `multiple`: `edge` where `full`, or less."""
     if size <= edge:
         return [(0, size)]
     count = int(np.ceil((size - overlap) / (edge - overlap)))
-    length = int(np.ceil((size + (count - 1) * overlap) / count / multiple)) * multiple
+    length = edge if full else int(np.ceil((size + (count - 1) * overlap) / count / multiple)) * multiple
     starts = [min(n * (length - overlap), size - length) for n in range(count)]
     return [(start, start + length) for start in starts]
 
@@ -82,10 +82,12 @@ def _cells(body: BlockMask | NDArray[np.bool_], multiple: int) -> NDArray[np.boo
     return cells
 
 
-def _reach(flags: Any, context: int) -> tuple[int, int]:
-    """Index of the first True and behind the last, widened by `context` where there is room."""
+def _reach(flags: Any, context: int, least: int) -> tuple[int, int]:
+    """First True and behind the last, widened by `context` and to `least` in all, where there is room."""
     found = np.flatnonzero(flags)
-    return max(int(found[0]) - context, 0), min(int(found[-1]) + 1 + context, len(flags))
+    low, high = max(int(found[0]) - context, 0), min(int(found[-1]) + 1 + context, len(flags))
+    high = min(max(high, low + least), len(flags))
+    return max(min(low, high - least), 0), high
 
 
 def plan_tiles(
@@ -93,6 +95,7 @@ def plan_tiles(
     multiple: int,
     edges: tuple[int, int, int] = EDGES,
     overlap: int = OVERLAP,
+    full: bool = False,
 ) -> list[Tile]:
     """Tiles that cover the body, in slabs of the same slices, from the first to the last.
 
@@ -103,24 +106,26 @@ def plan_tiles(
         body: (I, J, K), where an estimate is wanted, somewhere at least.
         multiple: the network's pooling; a tile's stop may lie short of a multiple at the volume's end only.
         edges: largest edges of a tile along i, j, k.
-        overlap: of neighbours.
+        overlap: of neighbours, at the least.
+        full: all tiles have the largest edges, where the volume has room for them.
     """
     cells = _cells(body, multiple)
     if not cells.any():
         return []
     edges_k = max(edges[2] // multiple * multiple, overlap + multiple)
-    first, last = _reach(cells.any(axis=(0, 1)), 1)
+    least_k = edges_k // multiple if full else 0
+    first, last = _reach(cells.any(axis=(0, 1)), 1, least_k)
     tiles = []
-    for k0, k1 in _spans((last - first) * multiple, edges_k, overlap, multiple):
+    for k0, k1 in _spans((last - first) * multiple, edges_k, overlap, multiple, full):
         k0, k1 = k0 + first * multiple, k1 + first * multiple
         slab = cells[:, :, k0 // multiple : k1 // multiple]
         if not slab.any():
             continue
         sides = []
         for axis in range(2):
-            low, high = _reach(slab.any(axis=(1 - axis, 2)), 1)
             edge = max(edges[axis] // multiple * multiple, overlap + multiple)
-            spans = _spans((high - low) * multiple, edge, overlap, multiple)
+            low, high = _reach(slab.any(axis=(1 - axis, 2)), 1, edge // multiple if full else 0)
+            spans = _spans((high - low) * multiple, edge, overlap, multiple, full)
             sides.append([(a + low * multiple, b + low * multiple) for a, b in spans])
         for i0, i1 in sides[0]:
             for j0, j1 in sides[1]:

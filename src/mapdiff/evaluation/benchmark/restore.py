@@ -24,7 +24,7 @@ from mapdiff.methods.model_file import load_model
 from mapdiff.volume import Array
 
 #: Raised by hand where a method or a measure comes to give other figures: what was kept is then done anew.
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -123,9 +123,7 @@ class Restorer:
                 evaluations=self.entry.evaluations or EVALUATIONS,
                 corrected=self.entry.corrected is not False,
             )
-            # Of samples the denoiser keeps the first one's stages, which are not comparable with means.
-            stages = {} if self.entry.samples else found.stages
-            images = {label: volume.array for label, volume in stages.items()}
+            images = {label: volume.array for label, volume in found.stages.items()}
             images["full"] = found.image.array
             return Outcome(
                 images,
@@ -139,7 +137,8 @@ class Restorer:
         )
         return Outcome(
             {**restored.stages, "full": restored.image},
-            {} if self.entry.corrected else dict(restored.states),
+            # A corrected image has no state, and the mean of samples none either: it is the first one's.
+            {} if self.entry.corrected or self.entry.samples else dict(restored.states),
             # Its samples are d u + (1 - d) z with z a draw without noise: no draws of the scan, which the
             # benchmark would hold their spread against.
             deviation=None,
