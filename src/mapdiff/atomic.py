@@ -1,6 +1,7 @@
 """Outputs appear whole or not at all: they are written aside, then renamed."""
 
 import contextlib
+import fcntl
 import glob
 import os
 import re
@@ -57,6 +58,35 @@ def remove_asides_in(folder: Path) -> None:
     """Remove what killed writers left in a folder that is ours alone and nobody else writes in now."""
     for aside in folder.glob(".aside-*"):
         remove(aside)
+
+
+@contextlib.contextmanager
+def locked(lock_file: Path, meanwhile: str) -> Iterator[None]:
+    """Keep other processes out of the lock file's folder, and remove what killed ones left there.
+
+    The lock dies with the process, however that ends.
+
+    Args:
+        lock_file: made where it is not there, as is its folder; it stays.
+        meanwhile: what another process may be doing there, for the error: "trains".
+
+    Raises:
+        InputError: the folder cannot be written, or another process has it.
+    """
+    folder = lock_file.parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = lock_file.open("a")
+    except OSError as error:
+        raise InputError(f"cannot be written: {error.strerror or error}", folder) from None
+    with lock:
+        try:
+            # A record lock, not flock: forked readers of patches would inherit that and outlive a kill.
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(f"another process {meanwhile} in this folder", folder) from None
+        remove_asides_in(folder)
+        yield
 
 
 def remove(path: Path) -> None:

@@ -11,7 +11,10 @@ from typing import Any
 
 # From malloc.h of the GNU C library.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_LARGE, _DEFAULT_TRIM, _DEFAULT_MMAP = 2**31 - 1, 128 * 1024, 128 * 1024
+_LARGE = 2**31 - 1
+#: Afterwards: where the library's own rule ends up, which is off once a threshold was set (mallopt(3)). With
+#: the values that it starts with every array of more than 128 kB would be mapped and faulted in from then on.
+_USUAL_MMAP, _USUAL_TRIM = 32 * 2**20, 64 * 2**20
 
 #: How many want it kept just now: a validation's denoising ends within a training.
 _keepers = 0
@@ -24,27 +27,28 @@ def kept_heap() -> Iterator[None]:
 
     By default every tensor above 32 MB is mapped from the system when it is made and unmapped when it is
     freed; the page faults of that take longer than the arithmetic between convolutions. Has an effect with
-    the GNU C library only; when the last of those that overlap ends, the defaults are back and what is free
-    is given back. What lasts long calls `give_back` now and then, since small things that stay between large
-    ones that go leave gaps.
+    the GNU C library only (older ones refuse a threshold above 32 MB, and are left as they are); when the
+    last of those that overlap ends, that is so again and what is free is given back. What lasts long calls
+    `give_back` now and then, since small things that stay between large ones that go leave gaps.
     """
     global _keepers
     libc = _c_library()
-    if libc is None:
+    with _counting:
+        kept = libc is not None and libc.mallopt(_M_MMAP_THRESHOLD, _LARGE) == 1
+        if kept:
+            _keepers += 1
+            libc.mallopt(_M_TRIM_THRESHOLD, _LARGE)
+    if not kept:
         yield
         return
-    with _counting:
-        _keepers += 1
-        libc.mallopt(_M_MMAP_THRESHOLD, _LARGE)
-        libc.mallopt(_M_TRIM_THRESHOLD, _LARGE)
     try:
         yield
     finally:
         with _counting:
             _keepers -= 1
             if not _keepers:
-                libc.mallopt(_M_MMAP_THRESHOLD, _DEFAULT_MMAP)
-                libc.mallopt(_M_TRIM_THRESHOLD, _DEFAULT_TRIM)
+                libc.mallopt(_M_MMAP_THRESHOLD, _USUAL_MMAP)
+                libc.mallopt(_M_TRIM_THRESHOLD, _USUAL_TRIM)
                 libc.malloc_trim(0)
 
 

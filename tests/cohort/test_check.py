@@ -1,5 +1,6 @@
 """Every way a cohort can be broken is found before a training starts, and told in one line."""
 
+import json
 import re
 import shutil
 from fractions import Fraction
@@ -190,6 +191,26 @@ def test_a_store_is_checked_by_its_hashes(cohort, tmp_path):
     shard.unlink()
     (fault,) = [fault for check in check_store(store_subjects(store)) for fault in check.faults]
     assert fault.endswith("is missing")
+
+
+def test_an_arrays_own_description_is_a_part_of_a_store(cohort, tmp_path):
+    store = tmp_path / "s"
+    pack(cohort, store, jobs=1)
+    described = store / "sub-002" / "scans" / "zarr.json"
+    text = described.read_text()
+    described.write_text(text.replace('"float16"', '"float32"'))
+    (fault,) = [fault for check in check_cohort(store) for fault in check.faults]
+    assert "scans/zarr.json" in fault and "hash" in fault
+    described.unlink()
+    for found in (check_cohort(store), check_store(store_subjects(store))):
+        (fault,) = [fault for check in found for fault in check.faults]
+        assert fault.endswith("scans/zarr.json: is missing")
+    # Stores of before do not list it.
+    facts = json.loads((store / "sub-002" / "zarr.json").read_text())
+    facts["attributes"]["subject"]["parts"].pop("scans/zarr.json")
+    (store / "sub-002" / "zarr.json").write_text(json.dumps(facts))
+    (fault,) = [fault for check in check_store(store_subjects(store)) for fault in check.faults]
+    assert fault.endswith("scans/zarr.json: is missing")
 
 
 def test_what_is_neither_is_an_input_error(tmp_path):

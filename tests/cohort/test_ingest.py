@@ -13,7 +13,7 @@ import pytest
 
 from mapdiff.cli.ingest import ingest as ingest_verb
 from mapdiff.cohort import ingest as ingest_module
-from mapdiff.cohort.ingest import INGESTED, LEFT_OUT, REPORT_FILE, ingest
+from mapdiff.cohort.ingest import INGESTED, LEFT_OUT, NAMES_FILE, REPORT_FILE, ingest
 from mapdiff.cohort.layout import dose_path, doses_of, sidecar_path, subjects
 from mapdiff.cohort.subject import load_subject
 from mapdiff.dose import DOSES
@@ -133,6 +133,17 @@ def test_new_subjects_get_new_numbers_and_a_stopped_run_goes_on(tmp_path):
     ]
     np.testing.assert_array_equal(read(dose_path(cohort / "sub-001", "sub-001", FULL)).array, first)
     assert len(json.loads((cohort / REPORT_FILE).read_text())["subjects"]) == 3
+
+
+def test_names_of_another_source_are_kept(tmp_path):
+    cohort = tmp_path / "cohort"
+    for part in ("one", "two"):
+        write_tree_subject(
+            tmp_path / part / "person", QUADRA_NAMES, small_scans(len(part) + ord(part[0]), FEW)
+        )
+        ingest(tmp_path / part, cohort, FEW, keep_names=True)
+    names = json.loads((cohort / NAMES_FILE).read_text())
+    assert names == {"sub-001": "person", "sub-002": "person"}
 
 
 def test_a_broken_copy_does_not_keep_a_whole_one_out(tmp_path):

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 import zarr
 
 from mapdiff.cohort import pack as packing
+from mapdiff.cohort.check import check_cohort
 from mapdiff.cohort.layout import (
     COHORT_FILE,
     SUBJECT_FILE,
@@ -19,7 +22,7 @@ from mapdiff.cohort.layout import (
     truth_path,
     write_image,
 )
-from mapdiff.cohort.pack import KEPT, LEFT_OUT, PACKED, pack
+from mapdiff.cohort.pack import KEPT, LEFT_OUT, LOCK_FILE, PACKED, pack
 from mapdiff.cohort.store import BLOCK, CHUNK, SHARD, body_blocks, is_store, store_subjects
 from mapdiff.cohort.subject import load_subject
 from mapdiff.diffusion.calibration import measure_subject
@@ -191,6 +194,45 @@ def test_a_subject_with_a_fault_is_left_out(cohort, tmp_path):
     assert [e.status for e in entries] == [PACKED, LEFT_OUT, PACKED]
     assert "drf4" in entries[1].faults[0] and "is empty" in entries[1].faults[0]
     assert [s.facts.name for s in store_subjects(tmp_path / "s")] == ["sub-001", "sub-003"]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_name_that_tells_no_dose_leaves_that_subject_out(cohort, tmp_path, jobs):
+    path = dose_path(cohort / "sub-002", "sub-002", Fraction(1, 4))
+    shutil.copy(path, path.with_name("sub-002_rec-osem_pet.nii.gz"))
+    entries = pack(cohort, tmp_path / "s", jobs=jobs)
+    assert [e.status for e in entries] == [PACKED, LEFT_OUT, PACKED]
+    assert "sub-002_rec-osem_pet.nii.gz: its name tells no dose" in entries[1].faults[0]
+    assert [check.faults for check in check_cohort(cohort)] == [[], entries[1].faults, []]
+
+
+def test_a_subject_of_one_dose_is_left_out(cohort, tmp_path):
+    for dose in DOSES[1:]:
+        dose_path(cohort / "sub-002", "sub-002", dose).unlink()
+    facts = cohort / "sub-002" / SUBJECT_FILE
+    facts.write_text(json.dumps({**json.loads(facts.read_text()), "doses": ["full"]}))
+    entries = pack(cohort, tmp_path / "s", jobs=1)
+    assert [e.status for e in entries] == [PACKED, LEFT_OUT, PACKED]
+    assert "sub-002: has no scan of a lower dose" in entries[1].faults[0]
+
+
+def test_two_processes_do_not_pack_into_one_store(cohort, tmp_path):
+    """One would remove what the other is just writing."""
+    pack(cohort, tmp_path / "s", jobs=1)
+    code = "import sys; from pathlib import Path; from mapdiff.atomic import locked\n"
+    lock = str(tmp_path / "s" / LOCK_FILE)
+    code += f"with locked(Path({lock!r}), 'packs'): print('held', flush=True); sys.stdin.read()"
+    other = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(InputError, match="another process packs"):
+            pack(cohort, tmp_path / "s", jobs=1)
+    finally:
+        other.kill()
+        other.wait()
+    assert {entry.status for entry in pack(cohort, tmp_path / "s", jobs=1)} == {KEPT}
 
 
 def test_a_subject_may_lack_doses(cohort, tmp_path):

@@ -11,6 +11,7 @@ from mapdiff.diffusion.calibration import (
     LEAST_SUBJECTS,
     Calibration,
     calibrate,
+    calibration_of_models,
     measure_subject,
     nmae,
     nominal,
@@ -121,6 +122,19 @@ def test_what_a_file_lacks_is_named(tmp_path):
     path.write_text('{"grid": []}')
     with pytest.raises(InputError, match="is not a calibration: it has no 'measure'"):
         Calibration.read(path)
+
+
+def test_a_model_needs_its_measure_and_all_anchors(calibration, tmp_path):
+    path, calibration = tmp_path / "calibration.json", dataclasses.replace(calibration, measure="nmae")
+    path.write_text(calibration.to_json())
+    assert calibration_of_models(path) == calibration
+    path.write_text(dataclasses.replace(calibration, measure="nrms").to_json())
+    with pytest.raises(InputError, match=r"calibration\.json: is by nrms"):
+        calibration_of_models(path)
+    anchors = {label: anchor for label, anchor in calibration.anchors.items() if label != "1/4"}
+    path.write_text(dataclasses.replace(calibration, anchors=anchors).to_json())
+    with pytest.raises(InputError, match="lacks the anchor 1/4"):
+        calibration_of_models(path)
 
 
 def test_a_missing_file_is_an_input_error(tmp_path):

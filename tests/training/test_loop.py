@@ -17,6 +17,7 @@ import pytest
 import torch
 from runs import TINY, assert_same_run, header_of, rows_of, tensors_of
 
+from mapdiff.atomic import locked
 from mapdiff.cohort.layout import dose_path
 from mapdiff.cohort.pack import pack
 from mapdiff.cohort.patches import PatchSampler
@@ -26,7 +27,7 @@ from mapdiff.methods.model_file import load_model
 from mapdiff.training import keeper
 from mapdiff.training.checkpoint import load_state, save_state, start_state
 from mapdiff.training.config import Resources, TrainingConfig
-from mapdiff.training.folder import check_same, claimed
+from mapdiff.training.folder import LOCK_FILE, check_same
 from mapdiff.training.loop import train
 from synthetic import nominal_calibration, random_net, small_trained_model
 
@@ -318,8 +319,9 @@ def test_restart_begins_anew(straight, store, tmp_path):
 
 
 def test_two_processes_do_not_share_a_folder(store, tmp_path):
-    code = "import sys; from pathlib import Path; from mapdiff.training.folder import claimed\n"
-    code += f"with claimed(Path({str(tmp_path)!r})): print('held', flush=True); sys.stdin.read()"
+    code = "import sys; from pathlib import Path; from mapdiff.atomic import locked\n"
+    lock = str(tmp_path / LOCK_FILE)
+    code += f"with locked(Path({lock!r}), 'trains'): print('held', flush=True); sys.stdin.read()"
     other = subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -334,8 +336,8 @@ def test_two_processes_do_not_share_a_folder(store, tmp_path):
 
 def test_a_killed_trainers_readers_do_not_hold_its_folder(tmp_path):
     """Its forked workers live on for some seconds; the run must be able to go on at once."""
-    code = "import os, time; from pathlib import Path; from mapdiff.training.folder import claimed\n"
-    code += f"with claimed(Path({str(tmp_path)!r})):\n    pid = os.fork()\n"
+    code = "import os, time; from pathlib import Path; from mapdiff.atomic import locked\n"
+    code += f"with locked(Path({str(tmp_path / LOCK_FILE)!r}), 'trains'):\n    pid = os.fork()\n"
     code += "    if pid: print(pid, flush=True)\n    time.sleep(600)"
     trainer = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     reader = int(trainer.stdout.readline())
@@ -343,7 +345,7 @@ def test_a_killed_trainers_readers_do_not_hold_its_folder(tmp_path):
     trainer.wait()
     try:
         os.kill(reader, 0)  # it does live on
-        with claimed(tmp_path):
+        with locked(tmp_path / LOCK_FILE, "trains"):
             pass
     finally:
         os.kill(reader, signal.SIGKILL)

@@ -16,6 +16,7 @@ from mapdiff.cohort.layout import dose_path
 from mapdiff.cohort.pack import pack
 from mapdiff.errors import InputError
 from mapdiff.training.config import Resources
+from mapdiff.training.data import default_workers
 from mapdiff.training.processes import launched
 
 SCRIPT = """
@@ -96,3 +97,27 @@ def test_a_fault_ends_all_processes_and_is_told_once(tiny_cohort, tmp_path):
     done = start_in(2, script, cohort, tmp_path / "run", 1)
     assert done.returncode != 0
     assert len(re.findall(r"InputError: .*drf4.*is empty", done.stderr)) == 1
+
+
+@pytest.mark.slow
+def test_a_run_that_others_do_not_see_is_not_gone_on_with(tiny_cohort, tmp_path):
+    """Each machine with a disk of its own: the second would begin anew beside the first."""
+    script, store = tmp_path / "script.py", tmp_path / "store"
+    text = SCRIPT.format(tests=str(Path(__file__).parent))
+    pack(tiny_cohort, store, jobs=1)
+    script.write_text(text)
+    run_in(2, script, store, tmp_path / "runs" / "0", 1)
+    script.write_text("import os\n" + text.replace("Path(run)", 'Path(run) / os.environ["RANK"]'))
+    done = start_in(2, script, store, tmp_path / "runs", 1)
+    assert done.returncode != 0 and "is not one folder for all machines" in done.stderr
+
+
+def test_readers_share_the_cores_of_their_process(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)))
+    for name in ("LOCAL_WORLD_SIZE", "SLURM_CPUS_PER_TASK"):
+        monkeypatch.delenv(name, raising=False)
+    assert default_workers(1) == 7 and default_workers(4) == 1
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")  # torchrun: --devices stays 1
+    assert default_workers(1) == 1
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "8")  # each task's own
+    assert default_workers(4) == 7

@@ -17,7 +17,8 @@ def calibrate(
 ) -> None:
     """Find the timestep at which each dose stands on the path, with a 95 % interval.
 
-    Writes calibration.json and a plot beside it; `mapdiff train` calibrates by itself where this was not run.
+    Writes calibration.json and a plot beside it; `mapdiff train` calibrates by itself, unless its
+    --calibration names such a file.
     """
     from mapdiff.atomic import check_target, written_aside
     from mapdiff.diffusion.calibration import MEASURES

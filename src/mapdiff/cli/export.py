@@ -24,7 +24,7 @@ def export(
     import torch
 
     from mapdiff.atomic import check_target
-    from mapdiff.diffusion.calibration import Calibration
+    from mapdiff.diffusion.calibration import calibration_of_models
     from mapdiff.errors import InputError
     from mapdiff.methods.model_file import load_model, save_model
     from mapdiff.training.folder import BEST_FILE, MODEL_FILE
@@ -42,6 +42,6 @@ def export(
         raise InputError("there is no such run, and no such model file", run)
     model = load_model(run / BEST_FILE if run.is_dir() else run)
     if calibration is not None:
-        model = replace(model, calibration=Calibration.read(calibration))
+        model = replace(model, calibration=calibration_of_models(calibration))
     save_model(model, output, torch.float16)
     print(f"{output}  {output.stat().st_size / 1e6:.1f} MB, step {model.training.get('step', 'unknown')}")

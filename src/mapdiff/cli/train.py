@@ -73,7 +73,7 @@ def train(
     """
     from lightning_fabric.utilities.rank_zero import rank_zero_only
 
-    from mapdiff.diffusion.calibration import Calibration
+    from mapdiff.diffusion.calibration import calibration_of_models
     from mapdiff.errors import InputError
     from mapdiff.training.config import Resources, TrainingConfig, blocks_of, widths_of
 
@@ -111,9 +111,7 @@ def train(
     def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
-    calibrated = None if calibration is None else Calibration.read(calibration)
-    if calibrated is not None and calibrated.measure != "nmae":
-        raise InputError(f"is by {calibrated.measure}; the network is told levels by nmae", calibration)
+    calibrated = None if calibration is None else calibration_of_models(calibration)
     model = run_training(
         cohorts,
         output,

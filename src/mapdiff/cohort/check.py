@@ -1,12 +1,13 @@
 """What is wrong with a cohort or a store, found before a training starts rather than in its third day."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
 from mapdiff.cohort.layout import subjects
-from mapdiff.cohort.store import StoredSubject, is_store, store_subjects
+from mapdiff.cohort.store import ARRAYS, META_FILE, StoredSubject, is_store, store_subjects
 from mapdiff.cohort.subject import examine, hash_of, source_files
 from mapdiff.dose import dose_label, parse_dose
 from mapdiff.errors import InputError
@@ -71,7 +72,12 @@ def check_store(subjects: Sequence[StoredSubject]) -> list[SubjectCheck]:
 
 def store_faults(subject: StoredSubject, content: bool) -> list[str]:
     """Files of a stored subject that are gone or changed; `content` compares hashes, not sizes alone."""
-    faults = []
+    arrays = [f"{name}/{META_FILE}" for name in ARRAYS]
+    faults = [
+        str(InputError("is missing", path))
+        for name in arrays
+        if name not in subject.facts.parts and not (path := subject.path / name).is_file()
+    ]
     for name, (size, digest) in subject.facts.parts.items():
         path = subject.path / name
         if not path.is_file():
@@ -113,10 +119,19 @@ def _of_folder(folder: Path) -> SubjectCheck:
         folder.name,
         () if scans is None else tuple(map(dose_label, scans.doses)),
         {dose_label(dose): noise for dose, noise in found.noise.items()},
-        {path.name: hash_of(path) for path in source_files(folder) if path.name.endswith("_pet.nii.gz")},
+        _hashes(folder),
         [str(fault) for fault in found.faults],
         list(found.notes),
     )
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    """Of the subject's scans, by name; of none where `examine` has told what is wrong with the names."""
+    with contextlib.suppress(InputError):
+        return {
+            path.name: hash_of(path) for path in source_files(folder) if path.name.endswith("_pet.nii.gz")
+        }
+    return {}
 
 
 def _of_stored(subject: StoredSubject) -> SubjectCheck:

@@ -113,6 +113,8 @@ def ingest(
     _open_cohort(cohort, doses)
     before = _earlier(cohort)
     names = _named(folders, before)
+    # Of other sources in the same cohort, and of what is still to come.
+    earlier = _load(cohort / NAMES_FILE) if (cohort / NAMES_FILE).exists() else {}
     entries: list[Entry] = []
     for n, (folder, (name, key)) in enumerate(zip(folders, names, strict=True)):
         entry = before.get(key or "")
@@ -134,7 +136,7 @@ def ingest(
             paths = {
                 e.subject: str(f.path.relative_to(source)) for e, f in zip(entries, folders, strict=False)
             }
-            _write_json(cohort / NAMES_FILE, paths)
+            _write_json(cohort / NAMES_FILE, {**earlier, **paths})
         on_subject(entry, n + 1, len(folders))
     return entries
 

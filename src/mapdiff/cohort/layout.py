@@ -58,9 +58,16 @@ def subjects(cohort: Path) -> list[Path]:
 
 
 def doses_of(subject: Path) -> dict[Fraction, Path]:
-    """The images of a subject by dose, from the highest dose to the lowest."""
+    """The images of a subject by dose, from the highest dose to the lowest.
+
+    Raises:
+        InputError: the name of one tells no dose.
+    """
     prefix = f"{subject.name}_rec-"
     found = {}
     for path in (subject / "pet").glob(f"{prefix}*_pet.nii.gz"):
-        found[dose_of_rec(path.name.removeprefix(prefix).removesuffix("_pet.nii.gz"))] = path
+        try:
+            found[dose_of_rec(path.name.removeprefix(prefix).removesuffix("_pet.nii.gz"))] = path
+        except InputError as error:
+            raise InputError(f"its name tells no dose: {error.cause}", path) from None
     return dict(sorted(found.items(), reverse=True))

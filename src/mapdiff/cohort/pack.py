@@ -11,14 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mapdiff.atomic import remove_asides_in, written_aside
+from mapdiff.atomic import locked, written_aside
 from mapdiff.cohort.layout import COHORT_FILE, subjects
 from mapdiff.cohort.store import META_FILE, StoredSubject, create_store, write_subject
-from mapdiff.cohort.subject import examine, hash_of, source_files
+from mapdiff.cohort.subject import Findings, examine, hash_of, source_files
 from mapdiff.diffusion.calibration import MEASURES, measure_subject
 from mapdiff.dose import dose_label
 from mapdiff.errors import InputError
 
+LOCK_FILE = ".packing"
 PACKED, KEPT, LEFT_OUT = "packed", "was there", "left out"
 #: Memory of one process that packs a subject of 440 x 440 x 644 at seven doses, bytes, rounded up.
 MEMORY_PER_JOB = 4 * 2**30
@@ -61,12 +62,22 @@ def pack(
         What became of each subject, in order.
 
     Raises:
-        InputError: the cohort is none, the store is another's or holds subjects that the cohort has not, or
-            it cannot be written.
+        InputError: the cohort is none, the store is another's or holds subjects that the cohort has not, it
+            cannot be written, or another process packs into it.
     """
     folders = subjects(cohort)
     create_store(store, cohort.resolve().name, _facts(cohort / COHORT_FILE))
-    remove_asides_in(store)  # what a killed run left
+    with locked(store / LOCK_FILE, "packs"):
+        return _packed(cohort, folders, store, jobs, on_subject)
+
+
+def _packed(
+    cohort: Path,
+    folders: Sequence[Path],
+    store: Path,
+    jobs: int | None,
+    on_subject: Callable[[PackEntry, int, int], None],
+) -> list[PackEntry]:
     names = {folder.name for folder in folders}
     strange = [p.parent.name for p in store.glob(f"sub-*/{META_FILE}") if p.parent.name not in names]
     if strange:
@@ -105,10 +116,14 @@ def pack_subject(folder: Path, store: Path) -> PackEntry:
         InputError: the store cannot be written.
     """
     target = store / folder.name
-    if target.exists() and is_current(StoredSubject(target), folder):
-        return PackEntry(folder.name, KEPT, notes=StoredSubject(target).facts.notes)
-    before = _sources(folder)
-    scans, found = examine(folder)
+    scans, found, before = None, Findings(), []
+    try:
+        if target.exists() and is_current(StoredSubject(target), folder):
+            return PackEntry(folder.name, KEPT, notes=StoredSubject(target).facts.notes)
+        before = _sources(folder)
+        scans, found = examine(folder)
+    except InputError as error:  # a file whose name tells no dose, say
+        found.faults.append(error)
     if scans is None:
         if target.exists():
             shutil.rmtree(target)  # of files that are no longer what they were

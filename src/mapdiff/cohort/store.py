@@ -39,6 +39,8 @@ HOT_PART = 0.01
 #: Most voxels that a table of places keeps; where there are more, every so manieth.
 MOST_PLACES = 20_000
 META_FILE = "zarr.json"
+#: Of a subject.
+ARRAYS = ("scans", "blocks", "lesions", "hot")
 #: Arrays that a process keeps open.
 OPEN_ARRAYS = 128
 
@@ -229,8 +231,8 @@ def write_subject(folder: Path, scans: SubjectScans, facts: dict[str, Any]) -> N
         )[:] = table
     parts = {
         str(p.relative_to(folder)): (p.stat().st_size, hash_of(p))
-        for p in sorted(folder.glob("*/**/*"))
-        if p.is_file() and p.name != META_FILE
+        for p in sorted(folder.glob("*/**/*"))  # not the subject's own zarr.json, which will hold this
+        if p.is_file()
     }
     whole = SubjectFacts(
         name=scans.name,

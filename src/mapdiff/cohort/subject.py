@@ -108,6 +108,8 @@ def examine(folder: Path) -> tuple[SubjectScans | None, Findings]:
         paths = _listed_doses(folder, found)
         if FULL not in paths:
             raise InputError("has no full-dose scan", folder)
+        if len(paths) < 2:
+            raise InputError("has no scan of a lower dose", folder)
         full = _read(paths[FULL])
         body = body_mask(full.array, full.spacing)
         scale = np.float32(body_scale(full.array, body))

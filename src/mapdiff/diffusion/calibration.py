@@ -168,6 +168,21 @@ class Calibration:
             raise InputError(f"is not a calibration: {error}", path) from None
 
 
+def calibration_of_models(path: Path) -> Calibration:
+    """Read a calibration that a network can be run by: in the measure of its levels, with all anchors.
+
+    Raises:
+        InputError: it is none.
+    """
+    read = Calibration.read(path)
+    if read.measure != "nmae":
+        raise InputError(f"is by {read.measure}; the network is told levels by nmae", path)
+    lacking = [label for label in map(dose_label, ANCHORS) if label not in read.anchors]
+    if lacking:
+        raise InputError(f"lacks the anchor {', '.join(lacking)}", path)
+    return read
+
+
 def grid_of(points: int = 60) -> NDArray[np.float64]:
     """Times at which D_sim is measured."""
     return np.linspace(1, T, points)

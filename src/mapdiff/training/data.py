@@ -151,8 +151,16 @@ def open_stores(
 
 
 def default_workers(processes: int) -> int:
-    """Worker processes for each of the training processes on this machine; one core is the trainer's."""
-    cores = len(os.sched_getaffinity(0)) // max(processes, 1)
+    """Worker processes for each of the training processes on this machine; one core is the trainer's.
+
+    torchrun tells how many processes there are, SLURM how many cores each of them has to itself.
+
+    Args:
+        processes: that the user asked for.
+    """
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", processes))
+    own = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    cores = int(own) if own.isdigit() else len(os.sched_getaffinity(0)) // max(processes, 1)
     return max(1, min(MOST_WORKERS, cores - 1))
 
 

@@ -1,13 +1,9 @@
 """A run's folder: what lies in it, who may write to it, whether there is room."""
 
-import contextlib
-import fcntl
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mapdiff.atomic import remove_asides_in
 from mapdiff.errors import InputError
 from mapdiff.training.log import BOARD_FOLDER, LOG_FILE
 from mapdiff.training.picture import PICTURE_FILE
@@ -18,30 +14,6 @@ BEST_FILE = "best.safetensors"
 CALIBRATION_FILE = "calibration.json"
 LOCK_FILE = ".lock"
 _RESULTS = (STATE_FILE, MODEL_FILE, BEST_FILE, LOG_FILE, CALIBRATION_FILE, PICTURE_FILE)
-
-
-@contextlib.contextmanager
-def claimed(run: Path) -> Iterator[None]:
-    """Make the folder where it is not there, and keep others from training in it meanwhile.
-
-    The lock dies with the process, however that ends.
-
-    Raises:
-        InputError: the folder cannot be written, or another process trains in it.
-    """
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-        lock = (run / LOCK_FILE).open("a")
-    except OSError as error:
-        raise InputError(f"cannot be written: {error.strerror or error}", run) from None
-    with lock:
-        try:
-            # A record lock, not flock: forked readers of patches would inherit that and outlive a kill.
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError("another process trains in this folder", run) from None
-        remove_asides_in(run)  # what a killed session was writing
-        yield
 
 
 def clear(run: Path) -> None:

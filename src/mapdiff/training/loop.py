@@ -14,6 +14,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from mapdiff.atomic import locked
 from mapdiff.cohort.patches import Batch, PatchSampler, batches
 from mapdiff.diffusion.calibration import Calibration
 from mapdiff.errors import InputError
@@ -24,10 +25,19 @@ from mapdiff.methods.registry import method_named
 from mapdiff.training.checkpoint import begun, load_state, start_state
 from mapdiff.training.config import Resources, TrainingConfig
 from mapdiff.training.data import TrainingData, check_sizes, default_workers, open_stores, prepare_stores
-from mapdiff.training.folder import MODEL_FILE, STATE_FILE, check_new, check_room, check_same, claimed, clear
+from mapdiff.training.folder import (
+    CALIBRATION_FILE,
+    LOCK_FILE,
+    MODEL_FILE,
+    STATE_FILE,
+    check_new,
+    check_room,
+    check_same,
+    clear,
+)
 from mapdiff.training.keeper import Keeper
 from mapdiff.training.optimizer import optimizer_for
-from mapdiff.training.processes import first_alone, launched, share_of
+from mapdiff.training.processes import first_alone, launched, same_for_all, share_of
 from mapdiff.training.stopping import Stopper
 
 
@@ -78,6 +88,8 @@ def train(
     tell = say if fabric.is_global_zero else lambda line: None
 
     header = None if restart else begun(run / STATE_FILE)
+    if not same_for_all(fabric, 0 if header is None else header["step"]):
+        raise InputError("is not one folder for all machines: give one on a disk that they share", run)
     if header is not None:
         check_same(header["facts"], facts, run)
     else:
@@ -87,10 +99,14 @@ def train(
     with ExitStack() as claim:
 
         def prepare() -> list[Path]:
-            claim.enter_context(claimed(run))
+            claim.enter_context(locked(run / LOCK_FILE, "trains"))
             return prepare_stores(cohorts, run, resources.jobs, tell)
 
         stores = first_alone(fabric, prepare)
+        # A run goes on by its own calibration: another processor's would differ in the last digits.
+        known = run / CALIBRATION_FILE
+        if calibration is None and header is not None and known.exists():
+            calibration = Calibration.read(known)
         data = open_stores(cohorts, stores, config.validation, calibration)
         facts["cohorts"] = data.cohorts
         facts["calibration"] = hashlib.sha256(data.calibration.to_json().encode()).hexdigest()[:12]

@@ -75,6 +75,12 @@ def first_alone(fabric: Fabric, work: Callable[[], T]) -> T:
     return cast(T, told)
 
 
+def same_for_all(fabric: Fabric, number: int) -> bool:
+    """Whether all processes come with the same number; all get the same answer."""
+    numbers = torch.as_tensor(fabric.all_gather(torch.tensor(number)))
+    return bool((numbers == number).all())
+
+
 def share_of(batch: int, fabric: Fabric, accumulate: int) -> slice:
     """The patches of a step that are this process's.
 
