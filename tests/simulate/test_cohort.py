@@ -115,6 +115,14 @@ def test_a_stopped_cohort_goes_on_and_is_identical(cohort, tmp_path):
     assert contents(copy) == whole
 
 
+def test_what_a_kill_left_goes_with_the_next_run(cohort, tmp_path):
+    copy = shutil.copytree(cohort, tmp_path / "cohort")
+    shutil.rmtree(copy / "sub-002")
+    (copy / ".aside-0123abcd-sub-002" / "pet").mkdir(parents=True)
+    simulate_cohort(PLAN, copy)
+    assert contents(copy) == contents(cohort) and not list(copy.glob(".aside-*"))
+
+
 def test_another_plan_does_not_mix_in(cohort):
     before = contents(cohort)
     seed = CohortPlan(2, "quadra", 3, PLAN.spacing_mm, 8, DOSES)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mapdiff import __version__
-from mapdiff.atomic import check_target, written_aside
+from mapdiff.atomic import check_target, locked, written_aside
 from mapdiff.cohort.layout import COHORT_FILE, SUBJECT_FILE, dose_path, write_image
 from mapdiff.cohort.oddities import (
     Body,
@@ -34,6 +34,8 @@ from mapdiff.volume import Acquisition, Volume
 
 REPORT_FILE = "ingest_report.json"
 NAMES_FILE = "source_names.json"
+#: What keeps two processes out of one cohort.
+LOCK_FILE = ".ingesting"
 INGESTED, LEFT_OUT = "ingested", "left out"
 
 
@@ -111,6 +113,18 @@ def ingest(
         raise InputError(f"lies in the source {source}, or holds it; give another folder", cohort)
     folders = find_subjects(source)
     _open_cohort(cohort, doses)
+    with locked(cohort / LOCK_FILE, "ingests"):
+        return _ingested(source, folders, cohort, doses, keep_names, on_subject)
+
+
+def _ingested(
+    source: Path,
+    folders: Sequence[SubjectFolder],
+    cohort: Path,
+    doses: Sequence[Fraction],
+    keep_names: bool,
+    on_subject: Callable[[Entry, int, int], None],
+) -> list[Entry]:
     before = _earlier(cohort)
     names = _named(folders, before)
     # Of other sources in the same cohort, and of what is still to come.

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from functools import partial
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mapdiff import __version__
-from mapdiff.atomic import check_target, written_aside
+from mapdiff.atomic import check_target, locked, written_aside
 from mapdiff.cohort.layout import COHORT_FILE, SUBJECT_FILE, dose_path, truth_path, write_image
 from mapdiff.decay import F18_HALF_LIFE_S
 from mapdiff.dose import DOSES, FULL, dose_label
@@ -30,6 +31,8 @@ SCAN_SECONDS = 600.0  # the cohort's protocol name, "... x 600 WB"
 #: Part of the varied subjects whose activity is itself a scan, as where `from_image` scans a real image
 #: again: blurred, with grain of its own that belongs to the truth.
 RESCANNED = 0.35
+#: What keeps two processes out of one cohort.
+LOCK_FILE = ".simulating"
 AXIAL_FOV_MM = {"quadra": 1060.0, "uexplorer": 1940.0, VARIED: 1060.0}
 
 
@@ -257,7 +260,8 @@ def simulate_cohort(
         on_slices: called within a subject, with how many slices of how many are done.
 
     Raises:
-        InputError: the folder holds something else, or a cohort of another plan, or the disk is too small.
+        InputError: the folder holds something else, or a cohort of another plan, the disk is too small, or
+            another process simulates there.
     """
     names = [f"sub-{number:03d}" for number in range(1, plan.subjects + 1)]
     missing = sum(not (folder / name / SUBJECT_FILE).exists() for name in names)
@@ -278,15 +282,17 @@ def simulate_cohort(
         with written_aside(marker) as aside:
             aside.write_text(json.dumps({**facts, "mapdiff": __version__}, indent=1))
     done = []
-    for number, name in enumerate(names, 1):
-        target = folder / name
-        made = not (target / SUBJECT_FILE).exists()
-        if made:
-            with written_aside(target) as aside:
-                aside.mkdir()
-                simulate_subject(plan, number, name, aside, on_slices)
-        done.append(target)
-        on_subject(target.name, made)
+    # Where all is there nothing is written, and the disk may not allow it.
+    with locked(folder / LOCK_FILE, "simulates") if missing else nullcontext():
+        for number, name in enumerate(names, 1):
+            target = folder / name
+            made = not (target / SUBJECT_FILE).exists()
+            if made:
+                with written_aside(target) as aside:
+                    aside.mkdir()
+                    simulate_subject(plan, number, name, aside, on_slices)
+            done.append(target)
+            on_subject(target.name, made)
     return done
 
 
