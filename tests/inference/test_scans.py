@@ -4,6 +4,8 @@ import shutil
 from datetime import datetime
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pydicom
 import pytest
 
@@ -108,6 +110,9 @@ def test_results_beside_the_scans_are_passed_over(denoiser, scans):
     said: list[str] = []
     assert [path.name for path in scans_in(scans, say=said.append)] == ["b.nii.gz", "c.nii", scan.name]
     assert f"{result}: is a result of mapdiff, passed over" in said
+    image = nibabel.load(result)  # NIfTI-2 too
+    nibabel.save(nibabel.Nifti2Image(np.asarray(image.dataobj), None, image.header), scans / "two.nii")
+    assert "two.nii" not in [path.name for path in scans_in(scans)]
     assert scans_in(result) == [result]
 
 

@@ -103,7 +103,7 @@ def is_result(scan: Path, first: _Told | None = None) -> bool:
     if not is_nifti(scan):
         return False
     with contextlib.suppress(Exception):  # reading it says what is wrong
-        header: Any = nibabel.nifti1.Nifti1Image.from_filename(scan).header
+        header: Any = nibabel.load(scan).header
         return bytes(header["descrip"].item()).startswith(OURS.encode())
     return False
 
