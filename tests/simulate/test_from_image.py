@@ -106,3 +106,8 @@ def test_bad_input_leaves_nothing(tmp_path):
         with pytest.raises(InputError, match=source.name):
             simulate_from_image(source, tmp_path / "out", (LOW,), "quadra", 0)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_negative_seed_is_refused(scan):
+    with pytest.raises(InputError, match="--seed -1: not negative"):
+        lower_dose(scan, SCANNER, (LOW,), -1)

@@ -10,6 +10,7 @@ from scipy.ndimage import binary_closing, binary_fill_holes
 from mapdiff.body import body_mask
 from mapdiff.decay import F18_HALF_LIFE_S
 from mapdiff.dose import FULL
+from mapdiff.errors import InputError
 from mapdiff.simulate.phantom import MU_WATER
 from mapdiff.simulate.projector import Float
 from mapdiff.simulate.scan import simulate_scan
@@ -69,7 +70,12 @@ def lower_dose(scan: Volume, scanner: Scanner, doses: Sequence[Fraction], seed: 
         scanner: whose sensitivity, blur and reconstruction are used, on the grid of `scan`.
         doses: the dose fractions wanted; the full dose is added.
         seed: decides the counts.
+
+    Raises:
+        InputError: the seed is negative.
     """
+    if seed < 0:
+        raise InputError(f"--seed {seed}: not negative")
     assumed: list[str] = []
     suv_per_bqml = scan.acquisition.suv_per_bqml
     # From the scan's unit to Bq/mL at the start of the scan.
