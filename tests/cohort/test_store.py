@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -29,6 +27,7 @@ from mapdiff.diffusion.calibration import measure_subject
 from mapdiff.dose import DOSES, dose_label
 from mapdiff.errors import InputError
 from mapdiff.formats import read
+from other_process import holding
 from synthetic import nested_scans, smooth_body, volume_of
 
 
@@ -219,19 +218,9 @@ def test_a_subject_of_one_dose_is_left_out(cohort, tmp_path):
 def test_two_processes_do_not_pack_into_one_store(cohort, tmp_path):
     """One would remove what the other is just writing."""
     pack(cohort, tmp_path / "s", jobs=1)
-    code = "import sys; from pathlib import Path; from mapdiff.atomic import locked\n"
-    lock = str(tmp_path / "s" / LOCK_FILE)
-    code += f"with locked(Path({lock!r}), 'packs'): print('held', flush=True); sys.stdin.read()"
-    other = subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert other.stdout.readline() == "held\n"
-        with pytest.raises(InputError, match="another process packs"):
-            pack(cohort, tmp_path / "s", jobs=1)
-    finally:
-        other.kill()
-        other.wait()
+    lock = tmp_path / "s" / LOCK_FILE
+    with holding(lock, "packs"), pytest.raises(InputError, match="another process packs"):
+        pack(cohort, tmp_path / "s", jobs=1)
     assert {entry.status for entry in pack(cohort, tmp_path / "s", jobs=1)} == {KEPT}
 
 

@@ -29,6 +29,7 @@ from mapdiff.training.checkpoint import load_state, save_state, start_state
 from mapdiff.training.config import Resources, TrainingConfig
 from mapdiff.training.folder import LOCK_FILE, check_same
 from mapdiff.training.loop import train
+from other_process import holding
 from synthetic import nominal_calibration, random_net, small_trained_model
 
 CONFIG = TINY
@@ -319,19 +320,9 @@ def test_restart_begins_anew(straight, store, tmp_path):
 
 
 def test_two_processes_do_not_share_a_folder(store, tmp_path):
-    code = "import sys; from pathlib import Path; from mapdiff.atomic import locked\n"
-    lock = str(tmp_path / LOCK_FILE)
-    code += f"with locked(Path({lock!r}), 'trains'): print('held', flush=True); sys.stdin.read()"
-    other = subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert other.stdout.readline() == "held\n"
-        with pytest.raises(InputError, match="another process trains"):
-            go(store, tmp_path)
-    finally:
-        other.kill()
-        other.wait()
+    lock = tmp_path / LOCK_FILE
+    with holding(lock, "trains"), pytest.raises(InputError, match="another process trains"):
+        go(store, tmp_path)
 
 
 def test_a_killed_trainers_readers_do_not_hold_its_folder(tmp_path):

@@ -72,12 +72,11 @@ def check_store(subjects: Sequence[StoredSubject]) -> list[SubjectCheck]:
 
 def store_faults(subject: StoredSubject, content: bool) -> list[str]:
     """Files of a stored subject that are gone or changed; `content` compares hashes, not sizes alone."""
-    arrays = [f"{name}/{META_FILE}" for name in ARRAYS]
-    faults = [
-        str(InputError("is missing", path))
-        for name in arrays
-        if name not in subject.facts.parts and not (path := subject.path / name).is_file()
-    ]
+    faults = []
+    for name in ARRAYS:  # which stores of before do not list
+        path = subject.path / name / META_FILE
+        if f"{name}/{META_FILE}" not in subject.facts.parts and not path.is_file():
+            faults.append(str(InputError("is missing", path)))
     for name, (size, digest) in subject.facts.parts.items():
         path = subject.path / name
         if not path.is_file():

@@ -147,12 +147,13 @@ def derived(
     series = generate_uid(prefix=None)
     injected = _injected(volume.acquisition, source.headers)
     numbers = _instance_numbers(source.headers)
+    indices = np.argsort(np.argsort(numbers)) + 1
     datasets = []
     for k, header in enumerate(source.headers):
         dataset = _carried(header)
         _set_supplied(dataset, volume, injected)
         _set_frame_reference(dataset, volume.acquisition.half_life_s)
-        _set_stack(dataset, numbers, k)
+        _set_stack(dataset, numbers[k], indices[k], len(numbers))
         set_pixels(dataset, np.asarray(volume.array[:, :, k], dtype=np.float64).T / source.factor[k])
         dataset.SeriesInstanceUID = series
         dataset.SOPInstanceUID = generate_uid(prefix=None)
@@ -203,11 +204,9 @@ def _instance_numbers(headers: Sequence[Dataset]) -> list[int]:
     return numbers if len(set(numbers)) == len(headers) else list(range(1, len(headers) + 1))
 
 
-def _set_stack(dataset: Dataset, numbers: Sequence[int], k: int) -> None:
+def _set_stack(dataset: Dataset, number: int, index: int, slices: int) -> None:
     """One static stack, whatever series it was a part of: counts and indices are its own (PS3.3 C.8.9.1)."""
-    dataset.InstanceNumber = numbers[k]
-    dataset.ImageIndex = sorted(numbers).index(numbers[k]) + 1
-    dataset.NumberOfSlices = len(numbers)
+    dataset.InstanceNumber, dataset.ImageIndex, dataset.NumberOfSlices = number, int(index), slices
     kind = dataset.get("SeriesType")
     if kind and not isinstance(kind, str) and kind[0] in ("DYNAMIC", "GATED"):
         dataset.SeriesType = ["STATIC", *kind[1:]]

@@ -121,15 +121,13 @@ class InMemory:
         """
         started = time.monotonic()
         scan = _Scan(volume, self.net.multiple)
-        edge = self._edge
-        if edge is not None:
-            tile = edge
+        edge = self._edge or tile
         noise = noise or self._noise(scan)
         dose = self.model.calibration.dose_of_level(noise.level, noise.grain_mm3)
         # The network sees levels that it was trained on; the dose follows from the one that was found.
         level = float(np.clip(noise.level, *self.model.level_range))
-        edges = EDGES if tile is None else (tile, tile, tile)
-        tiles = plan_tiles(scan.near_body, self.net.multiple, edges, full=edge is not None)
+        edges = EDGES if edge is None else (edge, edge, edge)
+        tiles = plan_tiles(scan.near_body, self.net.multiple, edges, full=self._edge is not None)
         tile_predict = self.method.predictor(self.net, level, volume.spacing)
         evaluations = 0
 
