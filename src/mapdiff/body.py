@@ -75,7 +75,7 @@ class BlockMask:
         return BlockMask(near, self.factors, self.shape)
 
 
-def _block_sums(array: Array, factors: Sequence[int]) -> NDArray[np.float32]:
+def block_sums(array: Array, factors: Sequence[int]) -> NDArray[np.float32]:
     """Sums over blocks of `factors` voxels; the last block of an axis may be smaller."""
     thickness = -(-_SLAB // factors[2]) * factors[2]
     slabs = []
@@ -91,8 +91,8 @@ def _block_sums(array: Array, factors: Sequence[int]) -> NDArray[np.float32]:
     return np.concatenate(slabs, axis=2)
 
 
-def _block_sizes(shape: Sequence[int], factors: Sequence[int]) -> NDArray[np.float32]:
-    """Voxels in each block of `_block_sums`, in a shape that broadcasts to it."""
+def block_sizes(shape: Sequence[int], factors: Sequence[int]) -> NDArray[np.float32]:
+    """Voxels in each block of `block_sums`, in a shape that broadcasts to it."""
     sizes = np.ones((1,) * len(shape), np.float32)
     for axis, (length, factor) in enumerate(zip(shape, factors, strict=True)):
         along = np.minimum(factor, length - np.arange(0, length, factor)).astype(np.float32)
@@ -121,8 +121,8 @@ def body_blocks(array: Array, spacing: Sequence[float]) -> BlockMask:
         raise InputError(f"a voxel size of {tuple(spacing)} mm is not three positive lengths")
     i, j, k = (max(1, int(BLOCK_MM / length)) for length in spacing)
     factors = (i, j, k)
-    coarse = _block_sums(array, factors)
-    coarse /= _block_sizes(array.shape, factors)
+    coarse = block_sums(array, factors)
+    coarse /= block_sizes(array.shape, factors)
     sigma = [
         SMOOTHING_FWHM_MM / _FWHM_PER_SIGMA / (length * factor)
         for length, factor in zip(spacing, factors, strict=True)
@@ -211,7 +211,7 @@ def body_scale(array: Array, mask: NDArray[np.bool_] | BlockMask) -> float:
     for first in range(box[2].start, box[2].stop, _SLAB):  # a multiple of SCALE_BLOCK
         where = (box[0], box[1], slice(first, min(first + _SLAB, box[2].stop)))
         part, inside = array[where], mask[where]
-        slabs.append((_block_sums(inside, factors), _block_sums(np.where(inside, part, 0), factors)))
+        slabs.append((block_sums(inside, factors), block_sums(np.where(inside, part, 0), factors)))
     counts, sums = (np.concatenate(parts, axis=2) for parts in zip(*slabs, strict=True))
     used = counts >= 0.5 * counts.max()  # a block at the edge holds few voxels, and more noise
     weights = counts[used].astype(np.float64)

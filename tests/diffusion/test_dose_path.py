@@ -75,11 +75,7 @@ def test_the_noise_free_image_is_had_back(dose):
 
 
 def test_anchors_above_come_in_rising_order():
-    anchors = {"1/2": 0.5, "1/10": 0.1, "1/4": 0.25}
-    assert dose_path.anchors_above(0.05, anchors) == [("1/10", 0.1), ("1/4", 0.25), ("1/2", 0.5)]
-    assert dose_path.anchors_above(0.097, anchors) == [
-        ("1/4", 0.25),
-        ("1/2", 0.5),
-    ]  # 1/10 is the input itself
-    assert dose_path.anchors_above(0.3, anchors) == [("1/2", 0.5)]
-    assert dose_path.anchors_above(1.0, anchors) == []
+    assert dose_path.anchors_above(0.05) == [("1/10", 0.1), ("1/4", 0.25), ("1/2", 0.5)]
+    assert dose_path.anchors_above(0.097) == [("1/4", 0.25), ("1/2", 0.5)]  # 1/10 is the input itself
+    assert dose_path.anchors_above(0.3) == [("1/2", 0.5)]
+    assert dose_path.anchors_above(1.0) == []

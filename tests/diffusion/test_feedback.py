@@ -1,16 +1,21 @@
 """Structure that an estimate lost is put back, and local activity; noise is not."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
 from mapdiff.diffusion.feedback import (
-    CORRECTIONS,
-    CORRECTIONS_BEFORE,
+    FLOOR,
     NARROWEST_MM,
+    POWER_MM,
+    RARE_THRESHOLD,
+    STRUCTURE_MM,
+    THRESHOLD,
+    VARIANCE_POWER,
     WIDEST_MM,
-    Corrections,
     corrected,
     keep_activity,
     kept_width,
@@ -19,9 +24,13 @@ from mapdiff.diffusion.feedback import (
     residual_noise,
     restore_structure,
 )
+from mapdiff.diffusion.noise_map import NoiseMap
 from mapdiff.diffusion.transform import invert, transform
 
 SPACING = (4.0, 4.0, 4.0)
+ONE = np.ones((1, 1, 1), np.float32)
+#: As noisy everywhere.
+EVEN = NoiseMap(ONE, ONE, ONE > 0, (100, 100, 100))
 
 
 def scene(noise: float, hot: float = 40.0, edge: int = 32) -> tuple[np.ndarray, np.ndarray]:
@@ -33,23 +42,21 @@ def scene(noise: float, hot: float = 40.0, edge: int = 32) -> tuple[np.ndarray, 
     return z, invert(transform(torch.from_numpy(z)) + noise * white).numpy()
 
 
-def restored(z_hat: np.ndarray, u: np.ndarray, how: Corrections = CORRECTIONS) -> np.ndarray:
-    noise = residual_noise(residual_counts(z_hat, u, np.ones(u.shape, bool), SPACING), how.by_activity)
-    return restore_structure(z_hat, u, noise, SPACING, how.threshold)
+def restored(z_hat: np.ndarray, u: np.ndarray) -> np.ndarray:
+    noise = residual_noise(residual_counts(z_hat, u, np.ones(u.shape, bool), SPACING), EVEN)
+    return restore_structure(z_hat, u, noise, SPACING, EVEN)
 
 
-@pytest.mark.parametrize("how", [CORRECTIONS, CORRECTIONS_BEFORE])
-def test_a_blurred_hot_spot_is_restored(how):
+def test_a_blurred_hot_spot_is_restored():
     z, u = scene(0.1, edge=48)  # less than a hundredth of the voxels, as a bladder's in a body
     blurred = gaussian_filter(z, 1.5)
-    before, after = (np.square(image - z).mean() for image in (blurred, restored(blurred, u, how)))
+    before, after = (np.square(image - z).mean() for image in (blurred, restored(blurred, u)))
     assert after < 0.3 * before
 
 
-@pytest.mark.parametrize(("how", "part"), [(CORRECTIONS, 0.05), (CORRECTIONS_BEFORE, 0.1)])
-def test_a_perfect_estimate_gets_little_noise_back(how, part):
+def test_a_perfect_estimate_gets_little_noise_back():
     z, u = scene(0.1)
-    assert np.square(restored(z, u, how) - z).mean() < part * np.square(u - z).mean()
+    assert np.square(restored(z, u) - z).mean() < 0.05 * np.square(u - z).mean()
 
 
 def test_noise_that_differs_by_activity_is_measured_at_each():
@@ -59,20 +66,28 @@ def test_noise_that_differs_by_activity_is_measured_at_each():
     sigma = np.where(z > 1, 0.3, 0.1).astype(np.float32)
     white = rng.standard_normal(z.shape).astype(np.float32)
     u = invert(transform(torch.from_numpy(z)) + torch.from_numpy(sigma * white)).numpy()
-    noise = residual_noise(residual_counts(z, u, np.ones(z.shape, bool), SPACING))
+    noise = residual_noise(residual_counts(z, u, np.ones(z.shape, bool), SPACING), EVEN)
     assert noise.activity == pytest.approx((0.707, 5.657), rel=0.01)
     assert noise.sigma[1] / noise.sigma[0] == pytest.approx(3, rel=0.1)
-    # By one figure for both, the noise of the brighter half passes for structure.
-    errors = [np.square(restored(z, u, how) - z)[32:].mean() for how in (CORRECTIONS, CORRECTIONS_BEFORE)]
+    # By the darker half's figure for both, the noise of the brighter passes for structure.
+    one = replace(noise, sigma=(noise.sigma[0],) * 2)
+    errors = [np.square(restore_structure(z, u, n, SPACING, EVEN) - z)[32:].mean() for n in (noise, one)]
     assert errors[0] < 0.1 * errors[1]
 
 
-def test_the_rare_hot_voxels_get_wieners_gain_without_a_threshold():
+def test_the_rare_hot_voxels_are_restored_sooner():
     z, u = scene(0.1)
-    noise = residual_noise(residual_counts(z, u, np.ones(z.shape, bool), SPACING))
-    assert noise.rare == 64.0  # the cube holds 1.6 % of the voxels
-    limit = noise.limit(np.array([[[1.0, 63.0, 65.0]]], np.float32), 2.5)[0, 0]
-    assert limit[1] == pytest.approx(2.5 * limit[2], rel=0.01)
+    noise = residual_noise(residual_counts(z, u, np.ones(z.shape, bool), SPACING), EVEN)
+    assert noise.rare == 2.0  # the cube holds 1.6 % of the voxels, and no measure of noise
+    activities = np.array([[[1.0, 1.9, 2.1, 40.0]]], np.float32)
+    limit = noise.limit(activities, EVEN, 0)[0, 0]
+    assert limit[1] / limit[2] == pytest.approx(THRESHOLD / RARE_THRESHOLD, rel=0.01)
+    assert limit[3] == limit[2]
+    # Not so soon where the map says that it is noisier than the body is; of the others it has no say.
+    noisier = replace(EVEN, variance=4 * ONE)
+    there = noise.limit(activities, noisier, 0)[0, 0]
+    np.testing.assert_allclose(there[2:] / limit[2:], 4**VARIANCE_POWER, rtol=1e-5)
+    assert np.array_equal(there[:2], limit[:2])
 
 
 def test_the_histograms_of_slabs_add_up():
@@ -83,7 +98,9 @@ def test_the_histograms_of_slabs_add_up():
     assert whole.sum() == body.sum()
     halves = sum(residual_counts(z[:, h], u[:, h], body[:, h], SPACING) for h in (slice(16), slice(16, 32)))
     assert isinstance(halves, np.ndarray) and halves.sum() == whole.sum()
-    np.testing.assert_allclose(residual_noise(halves).sigma, residual_noise(whole).sigma, rtol=0.05)
+    np.testing.assert_allclose(
+        residual_noise(halves, EVEN).sigma, residual_noise(whole, EVEN).sigma, rtol=0.05
+    )
 
 
 def test_both_corrections_bring_a_wrong_estimate_nearer():
@@ -119,6 +136,13 @@ def test_a_perfect_estimate_hardly_changes_by_its_mean():
     assert 0.02 < np.abs(change).mean() / z.mean() < 0.06
 
 
+def test_air_that_the_estimate_has_right_is_not_darkened():
+    z = np.full((24, 24, 24), 0.4 * FLOOR, np.float32)
+    z[16:] = 1.0
+    kept = keep_activity(z, z, 20.0, SPACING)
+    np.testing.assert_allclose(kept, z, rtol=1e-5)
+
+
 def test_noisier_inputs_keep_wider_means_within_limits():
     widths = [kept_width(level, 150.0) for level in (0.001, 0.1, 0.3, 1.0, 100.0)]
     assert widths == sorted(widths) and widths[0] == NARROWEST_MM and widths[-1] == WIDEST_MM
@@ -128,11 +152,11 @@ def test_noisier_inputs_keep_wider_means_within_limits():
 def test_a_slab_with_its_reach_gives_what_the_whole_gives():
     z, u = scene(0.2)
     z = gaussian_filter(z, 1.0)
-    halo = reach(16.0, SPACING[2])
-    noise = residual_noise(residual_counts(z, u, np.ones(u.shape, bool), SPACING))
+    halo = sum(reach(width, SPACING[2]) for width in (16.0, STRUCTURE_MM, POWER_MM))
+    noise = residual_noise(residual_counts(z, u, np.ones(u.shape, bool), SPACING), EVEN)
 
     def both(z_hat: np.ndarray, scan: np.ndarray) -> np.ndarray:
-        return restore_structure(keep_activity(z_hat, scan, 16.0, SPACING), scan, noise, SPACING)
+        return restore_structure(keep_activity(z_hat, scan, 16.0, SPACING), scan, noise, SPACING, EVEN)
 
     low, high = max(14 - halo, 0), min(18 + halo, 32)
     assert low > 0 and high < 32

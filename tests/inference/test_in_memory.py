@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mapdiff.diffusion.calibration import stage_doses
+from mapdiff.diffusion.calibration import nominal
 from mapdiff.diffusion.transform import invert, transform
 from mapdiff.errors import InputError
 from mapdiff.inference import Denoiser
@@ -155,7 +155,7 @@ def test_air_is_what_map_diff_takes_for_it(name):
     air = ~scan.near[whole]
     assert air.mean() > 0.02
     z, u = scan.air(whole)[air], scan[whole][air]
-    doses = {**stage_doses(nominal_calibration()), "full": 1.0}
+    doses = {label: nominal(label) for label in ("1/10", "1/4", "1/2", "full")}
     for label, image in {**found.stages, "full": found.image}.items():
         wanted = z + found.dose / doses[label] * (u - z)
         np.testing.assert_allclose(image[air] / scan.scale, wanted, rtol=2e-3, atol=1e-5)

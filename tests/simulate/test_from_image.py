@@ -11,7 +11,7 @@ from mapdiff.cohort.layout import doses_of, subjects
 from mapdiff.dose import FULL
 from mapdiff.errors import InputError
 from mapdiff.simulate.cohort import simulate_from_image
-from mapdiff.simulate.from_image import lower_dose
+from mapdiff.simulate.from_image import lower_dose, water_map
 from mapdiff.simulate.scanner import UEXPLORER
 from synthetic import smooth_body, volume_of
 
@@ -44,6 +44,14 @@ def test_a_cohort_of_one_subject_is_written(scan, tmp_path):
     assert np.abs(low - full).mean() > np.abs(full - scan.array[inside]).mean() / 4
     with pytest.raises(InputError, match="exists already"):
         simulate_from_image(source, tmp_path / "out", (LOW,), "quadra", 1)
+
+
+def test_a_body_that_leaves_the_field_of_view_attenuates_to_its_ends():
+    i, j = np.mgrid[:40, :40]
+    disc = np.square((i - 20) / 12) + np.square((j - 20) / 16) < 1
+    mu = water_map(volume_of(np.repeat(4000 * disc[:, :, None].astype(np.float32), 12, axis=2)))
+    assert mu.max() > 0 and (mu > 0)[:, :, 6].sum() == pytest.approx(disc.sum(), rel=0.15)
+    assert all(np.array_equal(mu[:, :, k], mu[:, :, 6]) for k in range(12))
 
 
 def test_a_seed_decides_and_an_unknown_header_is_told(scan):

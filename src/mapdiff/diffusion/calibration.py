@@ -91,7 +91,7 @@ class Calibration:
         simulated: D_sim on the grid, the cohort's mean.
         subjects: how many were measured.
         full_level: noise of a full-dose scan against the noise-free image, the cohort's mean, in the
-            measure's unit; the noise of dose d is full_level / sqrt(d).
+            measure's unit: the mean of what each dose's scans tell, where noise grows as 1 / sqrt(d).
         grain_mm3: volume of the noise's grain in these scans, their geometric mean; with it a level is known
             on any other grid and under any other filter.
         gaussian: D_sim of the Gaussian path on `gaussian_calibration.SIGMAS`, the cohort's mean; None where
@@ -110,7 +110,9 @@ class Calibration:
     def dose_of_level(self, level: float, grain_mm3: float | None = None) -> float:
         """The dose whose scans have this noise level against the noise-free image, on this cohort's scanners.
 
-        Above the full dose it is clipped to 1. A scan of dose d lies level * sqrt(1 - d) from the full dose.
+        The logarithms are interpolated between the doses that were measured (`level_of`), which are given
+        back exactly; below the lowest the level grows as the root of the dose falls. Above the full dose it
+        is clipped to 1. A scan of dose d lies level * sqrt(1 - d) from the full dose.
 
         Args:
             level: in the calibration's measure.
@@ -119,7 +121,13 @@ class Calibration:
         """
         if grain_mm3 is not None and self.grain_mm3 is not None:
             level = level * float(np.sqrt(grain_mm3 / self.grain_mm3))
-        return 1.0 if level <= self.full_level else float((self.full_level / level) ** 2)
+        labels = sorted(self.anchors, key=nominal, reverse=True)
+        doses = [1.0, *map(nominal, labels)]
+        # Rising as the dose falls, whatever the figures of a small cohort do.
+        levels = np.maximum.accumulate([self.full_level, *map(self.level_of, labels)])
+        if level > levels[-1]:
+            return doses[-1] * float(levels[-1] / level) ** 2
+        return float(np.exp(np.interp(np.log(max(level, 1e-12)), np.log(levels), np.log(doses))))
 
     def level_of(self, label: str) -> float:
         """The noise of an anchor's scans against the noise-free image, in the measure's unit.
@@ -297,17 +305,6 @@ def calibrate(
         grain_mm3=float(np.exp(np.mean(np.log(grains)))) if grains else None,
         gaussian=tuple(float(v) for v in np.mean(gaussian, axis=0)) if gaussian else None,
     )
-
-
-def stage_doses(calibration: Calibration) -> dict[str, float]:
-    """The dose at which each of the anchors 1/10, 1/4 and 1/2 stands, by label.
-
-    It is what `Calibration.dose_of_level` finds for the noise of the anchor's own scans, so that stages and
-    inputs are on one scale. (`Anchor.dose` is on that of the lowest dose, which drew the path's curve: a
-    tenth less at 1/10, where positivity bends the reconstruction of the lowest.)
-    """
-    labels = [dose_label(dose) for dose in ANCHORS]
-    return {label: calibration.dose_of_level(calibration.level_of(label)) for label in labels}
 
 
 def nominal(label: str) -> float:

@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mapdiff.dose import ANCHORS, dose_label
+
 T = 1000
 SIGMA_MIN, SIGMA_MAX = 0.1, 30.0
 
@@ -57,9 +59,9 @@ def noise_free(x: Tensor, u: Tensor, dose: float | Tensor) -> Tensor:
     return (x - dose * u) / (1 - dose)
 
 
-def anchors_above(dose: float, anchors: dict[str, float]) -> list[tuple[str, float]]:
-    """The anchors that lie above the input's dose, from the lowest to the highest.
+def anchors_above(dose: float) -> list[tuple[str, float]]:
+    """Label and dose of the anchors that lie above the input's dose, from the lowest to the highest.
 
     An anchor less than a tenth above the input is left out: it would be the input itself.
     """
-    return sorted(((name, d) for name, d in anchors.items() if d > 1.1 * dose), key=lambda item: item[1])
+    return [(dose_label(anchor), float(anchor)) for anchor in sorted(ANCHORS) if anchor > 1.1 * dose]

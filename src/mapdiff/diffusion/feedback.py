@@ -5,21 +5,21 @@ Two corrections, both local, so that any slab of a volume can be corrected by it
 - `keep_activity`: over a few centimetres the input's own mean is known better than any network's guess, so
   the estimate is given that mean. Total activity then follows the counts. Organ means do not quite: an
   excess in lung or fat is taken from the hotter organ beside it too, some tenths of a per cent.
-- `restore_structure`: where the residual, smoothed over a few millimetres, stands out of its own spread there
-  is structure that the network took for noise (the rim of a hot bladder, say); that part is added again, with
-  Wiener's gain. A network that removes none gets next to nothing back. The thought is that of Tukey's
-  twicing (1977).
+- `restore_structure`: where the residual, smoothed over a few millimetres, has more power than noise has,
+  there is structure that the network took for noise (the brain's cortex, the rim of a hot bladder); that part
+  is added again, with Wiener's gain. A network that removes none gets next to nothing back. The thought is
+  that of Tukey's twicing (1977).
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from mapdiff.diffusion.noise_map import NoiseMap, noise_map
 from mapdiff.diffusion.transform import invert, transform
 
 Float = NDArray[np.float32]
@@ -27,45 +27,28 @@ FWHM_TO_SIGMA = 1 / 2.3548
 #: Limits of the mean's width, FWHM in mm, and of the factor that an estimate is corrected by.
 NARROWEST_MM, WIDEST_MM = 6.0, 45.0
 LARGEST_FACTOR = 1.25
+#: The mean that is kept is taken over the width at which its own noise is this part of the signal: less than
+#: the error of an estimate, and as narrow as that allows.
+KEPT_NOISE = 0.015
 #: Width over which the residual is averaged to find structure, FWHM in mm: about the resolution of scans.
-STRUCTURE_MM = 6.0
+STRUCTURE_MM = 4.5
+#: Width over which the power of that average is told, FWHM in mm.
+POWER_MM = 12.0
+#: How many of the noise's standard deviations are taken for noise: of the activities that most of the body
+#: has, and of those that few voxels have, where structure prevails. There the residual is no measure of
+#: noise: that of the most active of the others is taken, times a power of the noise map's variance.
+THRESHOLD, RARE_THRESHOLD, VARIANCE_POWER = 1.2, 0.85, 0.4
 #: Activity below which a mean is no measure, in units of the body's mean.
 FLOOR = 0.02
 #: The residual's noise is measured in octaves of activity, from below 2^FIRST to above
 #: 2^(FIRST + OCTAVES - 2) times the body's mean.
 FIRST, OCTAVES = -3, 10
 #: An octave with less than this part of the body's voxels is no measure of noise: there structure prevails.
-LEAST_SHARE = 0.005
+LEAST_SHARE = 0.03
 #: Cells of the histogram of |smoothed residual|, and where it ends, on the transformed scale.
 _CELLS, _LARGEST = 8192, 2.0
 _MEDIAN_TO_SIGMA = 1 / 0.6745
 _TRUNCATE = 3.0
-
-
-@dataclass(frozen=True)
-class Corrections:
-    """How a model's estimates are corrected; a model's file names it.
-
-    Attributes:
-        kept_noise: the mean that is kept is taken over the width at which its own noise is this part of the
-            signal: less than the error of an estimate, and as narrow as that allows.
-        threshold: how many standard deviations of the smoothed residual count as noise.
-        by_activity: whether that deviation is measured for each octave of activity, and one is enough for
-            activities that few voxels have; else one figure serves the whole body.
-    """
-
-    kept_noise: float = 0.015
-    threshold: float = 2.5
-    by_activity: bool = True
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
-
-
-CORRECTIONS = Corrections()
-#: Those of models whose files name none, which are of before 2026-11-28.
-CORRECTIONS_BEFORE = Corrections(kept_noise=0.04, threshold=2.0, by_activity=False)
 
 
 @dataclass(frozen=True)
@@ -76,22 +59,31 @@ class ResidualNoise:
         activity: rising, in units of the body's mean.
         sigma: standard deviation at each.
         rare: activities from here on are those of few voxels.
+        variance: what a noise map says of the most active voxels below, on its own scale.
     """
 
     activity: tuple[float, ...]
     sigma: tuple[float, ...]
-    rare: float = float("inf")
+    rare: float
+    variance: float
 
-    def limit(self, z_hat: Float, threshold: float) -> Float:
-        """The deviation that counts as noise, for each voxel."""
+    def limit(self, z_hat: Float, places: NoiseMap, start: int) -> Float:
+        """The deviation that counts as noise, for each voxel.
+
+        Args:
+            z_hat: slices of the estimate.
+            places: of the whole estimate.
+            start: the first of these slices.
+        """
         where = np.log(np.maximum(z_hat, np.float32(1e-3)))
-        sigma = np.interp(where, np.log(self.activity), np.asarray(self.sigma) * threshold)
-        found: Float = sigma.astype(np.float32)
-        found[z_hat >= self.rare] /= threshold
+        found: Float = np.interp(where, np.log(self.activity), self.sigma).astype(np.float32)
+        rare = z_hat >= self.rare
+        found *= np.where(rare, np.float32(RARE_THRESHOLD), np.float32(THRESHOLD))
+        found[rare] *= (places.at(rare, start) / np.float32(self.variance)) ** np.float32(VARIANCE_POWER)
         return found
 
 
-def kept_width(level: float, grain_mm3: float, kept_noise: float = Corrections.kept_noise) -> float:
+def kept_width(level: float, grain_mm3: float, kept_noise: float = KEPT_NOISE) -> float:
     """FWHM in mm of the mean that `keep_activity` keeps.
 
     A Gaussian filter of standard deviation s averages noise over (4 pi)^(3/2) s^3.
@@ -99,7 +91,7 @@ def kept_width(level: float, grain_mm3: float, kept_noise: float = Corrections.k
     Args:
         level: the input's noise level (NMAE inside the body).
         grain_mm3: volume of its grain (`diffusion.grain`).
-        kept_noise: of the mean, see `Corrections`.
+        kept_noise: of the mean, as a part of the signal.
     """
     volume = grain_mm3 * (level / kept_noise) ** 2
     width = float((volume / (4 * np.pi) ** 1.5) ** (1 / 3)) / FWHM_TO_SIGMA
@@ -107,8 +99,8 @@ def kept_width(level: float, grain_mm3: float, kept_noise: float = Corrections.k
 
 
 def reach(width_mm: float, spacing_mm: float) -> int:
-    """How many voxels away a voxel can still change the corrected estimate."""
-    return sum(int(_TRUNCATE * w * FWHM_TO_SIGMA / spacing_mm + 0.5) for w in (width_mm, STRUCTURE_MM))
+    """How many voxels away a voxel can still change a mean over a width (FWHM) of `width_mm`."""
+    return int(_TRUNCATE * width_mm * FWHM_TO_SIGMA / spacing_mm + 0.5)
 
 
 def _smooth(values: Float, width_mm: float, spacing_mm: Sequence[float]) -> Float:
@@ -120,13 +112,15 @@ def _smooth(values: Float, width_mm: float, spacing_mm: Sequence[float]) -> Floa
 def keep_activity(z_hat: Float, u: Float, width_mm: float, spacing_mm: Sequence[float]) -> Float:
     """The estimate, scaled so that its local mean is the input's.
 
+    By LARGEST_FACTOR at most; where neither has a mean above FLOOR it stays as it is.
+
     Args:
         z_hat: (I, J, K), linear, in units of the body's mean.
         u: the input, the same shape and scale.
         width_mm: FWHM of the mean, from `kept_width`.
         spacing_mm: voxel size.
     """
-    factor = _smooth(u, width_mm, spacing_mm)
+    factor = np.maximum(_smooth(u, width_mm, spacing_mm), np.float32(FLOOR))
     factor /= np.maximum(_smooth(z_hat, width_mm, spacing_mm), np.float32(FLOOR))
     np.clip(factor, 1 / LARGEST_FACTOR, LARGEST_FACTOR, out=factor)
     factor *= z_hat
@@ -160,16 +154,13 @@ def residual_counts(
     return np.bincount(flat, minlength=OCTAVES * _CELLS).reshape(OCTAVES, _CELLS)
 
 
-def residual_noise(counts: NDArray[np.int64], by_activity: bool = Corrections.by_activity) -> ResidualNoise:
-    """The noise of the smoothed residual, by its median, which structure hardly moves.
+def residual_noise(counts: NDArray[np.int64], places: NoiseMap) -> ResidualNoise:
+    """The noise of the smoothed residual by octaves, by its median, which structure hardly moves.
 
     Args:
         counts: from `residual_counts`, of a whole body.
-        by_activity: whether for each octave, or for all together: with a square root for the transform the
-            noise of OSEM is nearly uniform.
+        places: where that body is noisier than elsewhere.
     """
-    if not by_activity:
-        return ResidualNoise((1.0,), (_sigma(counts.sum(axis=0)),))
     voxels = counts.sum(axis=1)
     octaves = [n for n in range(OCTAVES) if voxels[n] >= LEAST_SHARE * voxels.sum()]
     sigma = [_sigma(counts[n]) for n in octaves]
@@ -178,7 +169,8 @@ def residual_noise(counts: NDArray[np.int64], by_activity: bool = Corrections.by
     for n in range(int(np.argmax(voxels[octaves])) + 1, len(octaves)):
         sigma[n] = min(sigma[n], sigma[n - 1] * 2 ** (0.5 * (octaves[n] - octaves[n - 1])))
     middles = tuple(2.0 ** (FIRST - 0.5 + n) for n in octaves)
-    return ResidualNoise(middles, tuple(sigma), 2.0 ** (FIRST + octaves[-1]))
+    rare = 2.0 ** (FIRST + octaves[-1])
+    return ResidualNoise(middles, tuple(sigma), rare, places.typical(rare / 2, rare))
 
 
 def _sigma(counts: NDArray[np.int64]) -> float:
@@ -195,21 +187,23 @@ def restore_structure(
     u: Float,
     noise: ResidualNoise,
     spacing_mm: Sequence[float],
-    threshold: float = Corrections.threshold,
+    places: NoiseMap,
+    start: int = 0,
 ) -> Float:
     """The estimate with the significant part of the smoothed residual added, on the transformed scale.
 
     Args:
-        z_hat: (I, J, K), linear.
+        z_hat: (I, J, K), linear; the whole image, or slices of it.
         u: the input, the same shape and scale.
         noise: of the smoothed residual.
         spacing_mm: voxel size.
-        threshold: see `Corrections`.
+        places: where the whole estimate is noisier than elsewhere.
+        start: the first of these slices.
     """
     x, smooth = _residual(z_hat, u, spacing_mm)
-    power = np.square(smooth)
-    limit = np.square(noise.limit(z_hat, threshold))
-    smooth *= np.clip(1 - limit / np.maximum(power, np.float32(1e-12)), 0, 1)
+    power = _smooth(np.square(smooth), POWER_MM, spacing_mm)
+    limit = noise.limit(z_hat, places, start)
+    smooth *= np.clip(1 - np.square(limit) / np.maximum(power, np.float32(1e-12)), 0, 1)
     x = x + smooth
     return invert(torch.from_numpy(x)).numpy()
 
@@ -221,7 +215,6 @@ def corrected(
     level: float,
     grain_mm3: float,
     spacing_mm: Sequence[float],
-    corrections: Corrections = CORRECTIONS,
 ) -> Float:
     """An estimate of a whole volume in memory, with both corrections.
 
@@ -232,8 +225,8 @@ def corrected(
         level: the input's noise level, `kept_width`.
         grain_mm3: volume of its grain.
         spacing_mm: voxel size.
-        corrections: which.
     """
-    z = keep_activity(z_hat, u, kept_width(level, grain_mm3, corrections.kept_noise), spacing_mm)
-    noise = residual_noise(residual_counts(z, u, body, spacing_mm), corrections.by_activity)
-    return restore_structure(z, u, noise, spacing_mm, corrections.threshold)
+    z = keep_activity(z_hat, u, kept_width(level, grain_mm3), spacing_mm)
+    places = noise_map(lambda a, b: (z[:, :, a:b], body[:, :, a:b]), z.shape, spacing_mm)
+    noise = residual_noise(residual_counts(z, u, body, spacing_mm), places)
+    return restore_structure(z, u, noise, spacing_mm, places)

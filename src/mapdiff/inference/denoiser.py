@@ -232,9 +232,7 @@ class Denoiser:
         dose = self.model.calibration.dose_of_level(noise.level, noise.grain_mm3)
         # The network is told levels that it was trained on; the dose follows from the one that was found.
         level_u = float(np.clip(noise.level, *self.model.level_range))
-        steps = self.method.steps(
-            level_u, dose, self.model.calibration, evaluations, chained=self.method.chained or samples > 0
-        )
+        steps = self.method.steps(level_u, dose, evaluations, chained=self.method.chained or samples > 0)
         asked = sum(step.fresh for step in steps)
         edges = (tile, tile, tile) if isinstance(tile, int) else tile
         tiles = plan_tiles(scan.near, self.net.multiple, edges)
@@ -248,9 +246,8 @@ class Denoiser:
         def estimate_at(state: Array, u: Array, level: float, mirror: tuple[int, ...]) -> Tensor:
             return self._estimate(state, u, level, level_u, volume.spacing, mirror)
 
-        how = self.model.corrections
-        kept_mm = kept_width(noise.level, noise.grain_mm3, how.kept_noise) if corrected else None
-        path = StreamedPath(scan, tiles, estimate_at, on_tile, kept_mm, how, whole=samples > 0)
+        kept_mm = kept_width(noise.level, noise.grain_mm3) if corrected else None
+        path = StreamedPath(scan, tiles, estimate_at, on_tile, kept_mm, whole=samples > 0)
         stages: dict[str, Scratch] = {}
         mean = Scratch(volume.shape)
         square = Scratch(volume.shape) if samples > 1 else None

@@ -173,7 +173,7 @@ class InMemory:
                 ratio = dose / doses[label]
                 if ratio > NEARLY_ALL:
                     continue
-                z = scan.corrected(dose_path.noise_free(image, scan.u, ratio), noise, self.model.corrections)
+                z = scan.corrected(dose_path.noise_free(image, scan.u, ratio), noise)
                 mean[label] = dose_path.step(scan.u, z, ratio)
         full = mean.pop("full")
         return Restored(
@@ -253,10 +253,10 @@ class _Scan:
         """
         return torch.where(torch.from_numpy(self.near_body), image, dose_path.step(self.u, self._air, ratio))
 
-    def corrected(self, z: Tensor, noise: InputNoise, how: feedback.Corrections) -> Tensor:
+    def corrected(self, z: Tensor, noise: InputNoise) -> Tensor:
         """An estimate of the noise-free image, corrected by its residual."""
         found = feedback.corrected(
-            z.numpy(), self.u.numpy(), self.body, noise.level, noise.grain_mm3, self.volume.spacing, how
+            z.numpy(), self.u.numpy(), self.body, noise.level, noise.grain_mm3, self.volume.spacing
         )
         return torch.from_numpy(found)
 

@@ -5,6 +5,7 @@ input in one line: air + (d_u / d) (u - air).
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from mapdiff.diffusion import dose_path, feedback
 from mapdiff.diffusion.complement import ComplementNoise
+from mapdiff.diffusion.noise_map import NoiseMap, noise_map
 from mapdiff.inference.scan import Scan
 from mapdiff.inference.tiling import Tile, blend, bounds
 from mapdiff.methods.base import Step
@@ -21,8 +23,6 @@ from mapdiff.scratch import Scratch, slabs, write_slabs
 #: Axes that each evaluation of a run is mirrored along, in turn: the last image comes of the mean of all
 #: estimates, and what the network errs in one orientation it does not quite err in another.
 MIRRORS: tuple[tuple[int, ...], ...] = ((), (2,), (1,), (0,))
-#: Of so many slabs one is looked at to measure the residual's noise.
-SAMPLED = 3
 #: The network's estimate of a tile: (state, u, level of the state, axes to mirror it along), linear arrays of
 #: one shape.
 Estimate = Callable[[NDArray[np.float32], NDArray[np.float32], float, tuple[int, ...]], Tensor]
@@ -38,7 +38,6 @@ class StreamedPath:
         estimate: Estimate,
         on_tile: Callable[[], None],
         kept_mm: float | None,
-        corrections: feedback.Corrections = feedback.CORRECTIONS,
         whole: bool = False,
     ) -> None:
         """Make the path ready.
@@ -49,15 +48,15 @@ class StreamedPath:
             estimate: the network on a tile.
             on_tile: called after each tile.
             kept_mm: width over which the input's mean is kept (`diffusion.feedback`); None: no correction.
-            corrections: how, where there is one.
             whole: work on the whole volume, not on the body's box: stochastic paths add noise everywhere.
         """
         self.scan, self.tiles, self._estimate, self._on_tile = scan, tiles, estimate, on_tile
         self.box = Tile((0, 0, 0), scan.shape) if whole else bounds(tiles)
-        self._kept_mm, self._corrections = kept_mm, corrections
+        self._kept_mm = kept_mm
         self._asked, self._z = Scratch(self.box.shape), Scratch(self.box.shape)
+        self._kept = self._asked if kept_mm is None else Scratch(self.box.shape)
         self._state = self._z
-        self._residual_noise: feedback.ResidualNoise | None = None
+        self._residual_noise: tuple[feedback.ResidualNoise, NoiseMap] | None = None
         self._noise: ComplementNoise | None = None
         write_slabs(self._asked, lambda a, b: scan.air(self._slab(a, b)), torch.get_num_threads())
 
@@ -174,47 +173,55 @@ class StreamedPath:
     def _correct(self, again: bool) -> None:
         """What is in `_asked`, corrected by the residual, into `_z`.
 
+        Each slab is worked on with the slices beside it that a filter reaches, so that the image does not
+        depend on where slabs begin.
+
         Args:
             again: measure the residual's noise anew; else that of the first estimate serves.
         """
-        spacing, depth, kept_mm = self.scan.volume.spacing, self.box.shape[2], self._kept_mm
-        if kept_mm is None:
-            write_slabs(self._z, self._asked.read, torch.get_num_threads())
+        spacing, threads = self.scan.volume.spacing, torch.get_num_threads()
+        if self._kept_mm is None:
+            write_slabs(self._z, self._asked.read, threads)
             return
-        if self._residual_noise is None or again:
-            self._residual_noise = self._measured(kept_mm)
-        noise, threshold = self._residual_noise, self._corrections.threshold
+        kept_mm = self._kept_mm
         halo = feedback.reach(kept_mm, spacing[2])
 
-        def corrected(start: int, stop: int) -> NDArray[np.float32]:
-            low, high = max(start - halo, 0), min(stop + halo, depth)
+        def kept(start: int, stop: int) -> NDArray[np.float32]:
+            low, high = self._with_halo(start, stop, halo)
             u = self.scan[self._slab(low, high)]
             z = feedback.keep_activity(self._asked.read(low, high), u, kept_mm, spacing)
-            z = feedback.restore_structure(z, u, noise, spacing, threshold)
             return z[:, :, start - low : stop - low]
 
-        write_slabs(self._z, corrected, torch.get_num_threads())
+        write_slabs(self._kept, kept, threads)
+        if self._residual_noise is None or again:
+            with ThreadPoolExecutor(threads) as pool:
+                counts = list(pool.map(lambda span: self._residual_counts(*span), slabs(self.box.shape[2])))
+            places = noise_map(
+                lambda a, b: (self._kept.read(a, b), self.scan.body[self._slab(a, b)]),
+                self.box.shape,
+                spacing,
+            )
+            self._residual_noise = feedback.residual_noise(np.sum(counts, axis=0), places), places
+        (noise, places), width, power = self._residual_noise, feedback.STRUCTURE_MM, feedback.POWER_MM
+        halo_of_both = feedback.reach(width, spacing[2]) + feedback.reach(power, spacing[2])
 
-    def _measured(self, kept_mm: float) -> feedback.ResidualNoise:
-        """The residual's noise in the body, from a part of the slabs; from all, where those hold no body."""
-        counts: list[NDArray[np.int64]] = []
-        for every in (SAMPLED, 1):
-            for start, stop in list(slabs(self.box.shape[2]))[::every]:
-                counts += self._residual_counts(start, stop, kept_mm)
-            if counts:
-                break
-        if self._corrections.by_activity:
-            return feedback.residual_noise(np.sum(counts, axis=0))
-        # As models of before were measured: the median of the slabs' figures.
-        parts = [feedback.residual_noise(part, by_activity=False) for part in counts]
-        return feedback.ResidualNoise((1.0,), (float(np.median([part.sigma[0] for part in parts])),))
+        def restored(start: int, stop: int) -> NDArray[np.float32]:
+            low, high = self._with_halo(start, stop, halo_of_both)
+            u = self.scan[self._slab(low, high)]
+            z = feedback.restore_structure(self._kept.read(low, high), u, noise, spacing, places, low)
+            return z[:, :, start - low : stop - low]
 
-    def _residual_counts(self, start: int, stop: int, kept_mm: float) -> list[NDArray[np.int64]]:
-        """Of the residual in the body of some slices, `feedback.residual_counts`; none where no body is."""
-        where = self._slab(start, stop)
-        body = self.scan.body[where]
-        if not body.any():
-            return []
-        u, spacing = self.scan[where], self.scan.volume.spacing
-        z = feedback.keep_activity(self._asked.read(start, stop), u, kept_mm, spacing)
-        return [feedback.residual_counts(z, u, body, spacing)]
+        write_slabs(self._z, restored, threads)
+
+    def _with_halo(self, start: int, stop: int, halo: int) -> tuple[int, int]:
+        return max(start - halo, 0), min(stop + halo, self.box.shape[2])
+
+    def _residual_counts(self, start: int, stop: int) -> NDArray[np.int64]:
+        """Of the residual in the body of some slices, `feedback.residual_counts`."""
+        spacing = self.scan.volume.spacing
+        low, high = self._with_halo(start, stop, feedback.reach(feedback.STRUCTURE_MM, spacing[2]))
+        where = self._slab(low, high)
+        body = self.scan.body[where].copy()
+        body[:, :, : start - low] = False
+        body[:, :, stop - low :] = False
+        return feedback.residual_counts(self._kept.read(low, high), self.scan[where], body, spacing)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mapdiff.cohort.patches import Batch
 from mapdiff.diffusion import dose_path
-from mapdiff.diffusion.calibration import Calibration, stage_doses
+from mapdiff.diffusion.calibration import Calibration
 from mapdiff.diffusion.gaussian_calibration import anchor_times
 from mapdiff.diffusion.samplers import Denoise, Visit, ancestral, ddim
 from mapdiff.diffusion.schedule import T, diffuse, respaced, schedule_named
@@ -129,7 +129,7 @@ def nearest_visits(
     """The anchors above the input's dose, label and dose, by the visited timestep nearest to theirs."""
     calibrated = anchor_times(calibration, schedule_named(schedule))
     found: dict[int, list[tuple[str, float]]] = {}
-    for label, d in dose_path.anchors_above(dose, stage_doses(calibration)):
+    for label, d in dose_path.anchors_above(dose):
         t = min(times, key=lambda visited: abs(visited - calibrated[label]))
         found.setdefault(t, []).append((label, d))
     return found

@@ -24,7 +24,7 @@ from mapdiff.diffusion.anchor_loss import (
     timestep_weights,
     weighted_square,
 )
-from mapdiff.diffusion.calibration import Calibration, nominal, stage_doses
+from mapdiff.diffusion.calibration import Calibration, nominal
 from mapdiff.diffusion.complement import ComplementNoise
 from mapdiff.diffusion.transform import invert, transform
 from mapdiff.dose import ANCHORS, dose_label
@@ -190,7 +190,7 @@ class MapDiff(SingleDenoiser):
         state, z_bar = u, u
         noise: ComplementNoise | None = None
         seed = 0 if generator is None else int(torch.randint(2**62, (), generator=generator))
-        for number, step in enumerate(self.steps(level, dose, calibration, chained=chained)):
+        for number, step in enumerate(self.steps(level, dose, chained=chained)):
             z_hat = predict(state if chained else u, u, step.level)
             if not chained:
                 z_bar = z_hat if number == 0 else z_bar + (z_hat - z_bar) / (number + 1)
@@ -209,7 +209,6 @@ class MapDiff(SingleDenoiser):
         self,
         level: float,
         dose: float,
-        calibration: Calibration,
         evaluations: int | None = None,
         chained: bool = True,
     ) -> list[Step]:
@@ -218,11 +217,10 @@ class MapDiff(SingleDenoiser):
         Args:
             level: noise level of the input.
             dose: the dose fraction that it stands for.
-            calibration: the path.
             evaluations: how often the network is asked, spread over the steps; every step by default.
             chained: whether the state is the stage before or the input.
         """
-        ends = [*dose_path.anchors_above(dose, stage_doses(calibration)), ("full", 1.0)]
+        ends = [*dose_path.anchors_above(dose), ("full", 1.0)]
         asked = len(ends) if evaluations is None else max(1, min(evaluations, len(ends)))
         fresh = {round(n * len(ends) / asked) for n in range(asked)}
         steps, d_s = [], dose

@@ -25,7 +25,7 @@ from mapdiff.diffusion.anchor_loss import (
     timestep_weights,
     weighted_square,
 )
-from mapdiff.diffusion.calibration import Calibration, nominal, stage_doses
+from mapdiff.diffusion.calibration import Calibration, nominal
 from mapdiff.diffusion.gaussian_calibration import anchor_times, evenly_spaced, time_of_level
 from mapdiff.diffusion.samplers import ddim
 from mapdiff.diffusion.schedule import Schedule, T, diffuse, respaced, schedule_named
@@ -220,7 +220,7 @@ class MapDiffPaper(GaussianPath):
             if self.calibrated
             else evenly_spaced(calibration, schedule, t_u)
         )
-        above = dose_path.anchors_above(dose, stage_doses(calibration))
+        above = dose_path.anchors_above(dose)
         return {times[label]: (label, d) for label, d in above if times[label] < t_u}
 
     def _times(self, start: int, anchors: Sequence[int]) -> list[int]:

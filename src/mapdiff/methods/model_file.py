@@ -14,7 +14,6 @@ from torch import nn
 from mapdiff.atomic import written_aside
 from mapdiff.diffusion import transform
 from mapdiff.diffusion.calibration import Calibration
-from mapdiff.diffusion.feedback import CORRECTIONS, CORRECTIONS_BEFORE, Corrections
 from mapdiff.errors import InputError
 from mapdiff.networks.kinds import Network, described, rebuilt
 
@@ -31,7 +30,6 @@ class TrainedModel:
         calibration: the path's.
         level_range: noise levels (NMAE against the noise-free image) that the training covered.
         training: facts of the run: data, steps, hours, versions.
-        corrections: of its estimates by their residual.
     """
 
     method: str
@@ -39,7 +37,6 @@ class TrainedModel:
     calibration: Calibration
     level_range: tuple[float, float]
     training: dict[str, Any] = field(default_factory=dict)
-    corrections: Corrections = CORRECTIONS
 
 
 def save_model(model: TrainedModel, path: Path, dtype: torch.dtype = torch.float32) -> None:
@@ -57,7 +54,6 @@ def save_model(model: TrainedModel, path: Path, dtype: torch.dtype = torch.float
         "transform": transform.settings(),
         "calibration": model.calibration.as_dict(),
         "level_range": list(model.level_range),
-        "corrections": model.corrections.as_dict(),
         "training": model.training,
     }
     tensors = {
@@ -93,14 +89,12 @@ def load_model(path: Path) -> TrainedModel:
         calibration = Calibration.from_dict(facts["calibration"])
         low, high = facts["level_range"]
         method, training = facts["method"], facts["training"]
-        named = facts.get("corrections")
-        corrections = CORRECTIONS_BEFORE if named is None else Corrections(**named)
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise InputError(f"is a broken mapdiff model: {error}", path) from None
     net = net.to(memory_format=torch.channels_last_3d).eval()  # type: ignore[call-overload]
     for parameter in net.parameters():
         parameter.requires_grad_(False)
-    return TrainedModel(method, net, calibration, (low, high), training, corrections)
+    return TrainedModel(method, net, calibration, (low, high), training)
 
 
 def file_hash(path: Path) -> str:

@@ -21,6 +21,8 @@ from mapdiff.volume import UNKNOWN, Acquisition, Volume
 DEFAULT_FRAME_S = 120.0
 DEFAULT_UPTAKE_S = 3600.0
 DEFAULT_BQML_PER_SUV = 3.5e6 * 2.0 ** (-DEFAULT_UPTAKE_S / F18_HALF_LIFE_S) / 1000  # 3.5 MBq/kg
+#: Voxels by which gaps in the body's mask are closed.
+CLOSED = 2
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,15 @@ def _left_at_the_scan(facts: Acquisition, assumed: list[str]) -> float:
     return 2.0 ** (-delay / half_life) if half_life else 1.0
 
 
+def water_map(scan: Volume) -> Float:
+    """Attenuation per mm, (I, J, K): the body of a scan, its gaps closed, as water."""
+    # A body that leaves the field of view goes on beyond it, for the closing.
+    body = np.pad(body_mask(scan.array, scan.spacing), CLOSED, mode="edge")
+    body = binary_closing(body, iterations=CLOSED)[CLOSED:-CLOSED, CLOSED:-CLOSED, CLOSED:-CLOSED]
+    body = np.stack([binary_fill_holes(body[:, :, k]) for k in range(body.shape[2])], axis=2)
+    return np.where(body, np.float32(MU_WATER), np.float32(0))
+
+
 def lower_dose(scan: Volume, scanner: Scanner, doses: Sequence[Fraction], seed: int) -> LowDoseScan:
     """Simulate what `scanner` would have recorded of the activity in `scan` at lower doses.
 
@@ -92,10 +103,7 @@ def lower_dose(scan: Volume, scanner: Scanner, doses: Sequence[Fraction], seed: 
         seconds = DEFAULT_FRAME_S
         assumed.append(f"the header tells no minutes per bed: {seconds:g} s assumed")
     activity = np.maximum(scan.array.astype(np.float32) * np.float32(factor), 0)
-    body = body_mask(scan.array, scan.spacing)
-    body = binary_closing(body, iterations=2)
-    body = np.stack([binary_fill_holes(body[:, :, k]) for k in range(body.shape[2])], axis=2)
-    mu = np.where(body, np.float32(MU_WATER), np.float32(0))
+    mu = water_map(scan)
     wanted = sorted({FULL, *doses}, reverse=True)
     result = simulate_scan(activity, mu, scan.spacing, scanner, seconds, wanted, np.random.default_rng(seed))
 
