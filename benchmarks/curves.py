@@ -4,19 +4,21 @@
     python benchmarks/curves.py --work WORK --runs ablations --json benchmarks/results/ablation-curves.json
 
 Reads WORK/trained/*/log.csv, writes benchmarks/results/curves.json and docs/images/learning-curves.png; of
-runs in another folder the JSON file only.
+runs in another folder the JSON file only. Runs that the JSON file has and WORK has not are kept. A run NAME
+that goes on from a run NAME-half is drawn behind it.
 """
 
 import argparse
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 from mapdiff.methods.model_file import load_model, parameters
 from mapdiff.report.plots import OKABE_ITO, new_figure
 
 
-def curve_of(run: Path) -> dict[str, object]:
+def curve_of(run: Path) -> dict[str, Any]:
     """Steps, validation PSNR and training seconds of a run, with what was trained."""
     with (run / "log.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -32,15 +34,17 @@ def curve_of(run: Path) -> dict[str, object]:
     }
 
 
-def draw(curves: dict[str, dict[str, object]], path: Path) -> None:
+def draw(curves: dict[str, dict[str, Any]], path: Path) -> None:
     """One line for each run; seeds of a method share a colour."""
     figure, grid = new_figure(7, 4.2)
     axes = grid[0][0]
     methods = list(dict.fromkeys(str(curve["method"]) for curve in curves.values()))
     for name, curve in curves.items():
         colour = OKABE_ITO[methods.index(str(curve["method"])) % len(OKABE_ITO)]
-        style = ("-", "--", ":")[int(str(curve["seed"])) % 3]
-        axes.plot(curve["step"], curve["validation_psnr_db"], style, color=colour, label=name, marker=".")
+        style = ("-", "--", ":")[curve["seed"] % 3]
+        before = curves[f"{name}-half"]["steps"] if f"{name}-half" in curves else 0
+        steps = [before + step for step in curve["step"]]
+        axes.plot(steps, curve["validation_psnr_db"], style, color=colour, label=name, marker=".")
     axes.set(
         xlabel="optimiser step",
         ylabel="validation PSNR, dB",
@@ -59,7 +63,9 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, default=Path("docs/images/learning-curves.png"))
     arguments = parser.parse_args()
     runs = sorted(log.parent for log in arguments.work.glob(f"{arguments.runs}/*/log.csv"))
-    curves = {run.name: curve_of(run) for run in runs}
+    found = {run.name: curve_of(run) for run in runs}
+    known = json.loads(arguments.json.read_text()) if arguments.json.exists() else {}
+    curves = dict(sorted({**known, **found}.items()))
     for name, curve in curves.items():
         print(f"{name}: {curve['parameters']} weights, {curve['steps']} steps, {curve['hours']} hours")
     arguments.json.write_text(json.dumps(curves, indent=1) + "\n")

@@ -71,6 +71,13 @@ def test_slices_are_told_apart_and_a_slab_gets_its_own():
     assert places.at(centre[:, :, 13:], 13).mean() > 2 * places.at(centre[:, :, :3], 0).mean()
 
 
+def test_a_body_smaller_than_a_block():
+    body = np.zeros((16, 16, 16), bool)
+    body[7:9, 7:9, 7:9] = True
+    places = map_of(5.0 * body, body, (2.0, 2.0, 2.0))
+    assert places.body.any() and not places.body.all() and np.isfinite(places.typical(1.0, 2.0))
+
+
 def test_no_block_of_an_activity_is_the_whole_bodys():
     body = disc(120)
     places = map_of(body, body)

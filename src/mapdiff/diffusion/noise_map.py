@@ -36,7 +36,7 @@ class NoiseMap:
     Attributes:
         variance: (I, J, K) blocks, above 0.
         activity: mean activity of each block.
-        body: blocks that are body for the most part.
+        body: blocks that are body for the most part; of a body that fills none so far, those it fills most.
         factors: a block's edges in voxels.
     """
 
@@ -93,7 +93,7 @@ def noise_map(
     means, shares = np.concatenate(activity, axis=2) / sizes, np.concatenate(inside, axis=2) / sizes
     edges = [s * f for s, f in zip(spacing_mm, factors, strict=True)]
     information = _information(means, shares, (edges[0] + edges[1]) / 2)
-    return NoiseMap((1 / information).astype(np.float32), means, shares >= 0.5, factors)
+    return NoiseMap((1 / information).astype(np.float32), means, shares >= min(0.5, shares.max()), factors)
 
 
 def _information(activity: Float, body: Float, edge_mm: float) -> Float:
@@ -117,5 +117,7 @@ def _information(activity: Float, body: Float, edge_mm: float) -> Float:
         spread = np.broadcast_to(told, (edge, edge, k))
         found += ndimage.rotate(spread, -turn, axes=(0, 1), reshape=False, order=1)
     information: Float = found[where]
-    np.maximum(information, np.float32(1e-6) * information.max(), out=information)
+    np.maximum(
+        information, np.float32(1e-9) * information.max(), out=information
+    )  # 0 beyond the turned square
     return information
