@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
 # How the models that docs/benchmark.md compares are made: one network size, one set of training subjects, the
 # same number of optimiser steps for all, twice as many for ddpm. Then the benchmark itself. Stopped at any moment,
-# it goes on where it was when it is run again. The weights in benchmarks/weights, and the tables, were made by it
-# (but swin-unetr: its first half, stopped at step 1,000 of 1,200, is there; the second is to be trained yet).
+# it goes on where it was when it is run again. The weights in benchmarks/weights, and the tables, were made by it.
 #   bash recipes/benchmark.sh WORK SHARED
 # WORK gets cohorts, stores, runs and results; SHARED is the folder that the plan's real scans lie in.
 set -euo pipefail
