@@ -26,6 +26,8 @@ SMALLEST_PIECE = 0.01
 WINSOR = (2.0, 95.0)
 #: Block edge, in voxels, of the means that `body_scale` is taken over.
 SCALE_BLOCK = 4
+#: Linear attenuation of water at 511 keV, 1/mm: a body whose tissues are not known is taken as water.
+MU_WATER = 0.0096
 #: Air round the body that methods restore too, mm; beyond it the air is averaged over boxes as wide.
 NEAR_MM = 15.0
 _FWHM_PER_SIGMA = 2.0 * np.sqrt(2.0 * np.log(2.0))

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mapdiff.body import block_sizes, block_sums
+from mapdiff.body import MU_WATER, block_sizes, block_sums
 from mapdiff.scratch import SLAB, slabs
 
 Float = NDArray[np.float32]
@@ -23,8 +23,6 @@ Float = NDArray[np.float32]
 BLOCK_MM = 12.0
 #: Views over half a turn.
 VIEWS = 12
-#: Attenuation of water at 511 keV, per mm.
-MU_WATER = 0.0096
 #: Randoms and scatter over trues, on a slice's mean line.
 BACKGROUND = 0.5
 

@@ -7,11 +7,10 @@ from fractions import Fraction
 import numpy as np
 from scipy.ndimage import binary_closing, binary_fill_holes
 
-from mapdiff.body import body_mask
+from mapdiff.body import MU_WATER, body_mask
 from mapdiff.decay import F18_HALF_LIFE_S
 from mapdiff.dose import FULL
 from mapdiff.errors import InputError
-from mapdiff.simulate.phantom import MU_WATER
 from mapdiff.simulate.projector import Float
 from mapdiff.simulate.scan import simulate_scan
 from mapdiff.simulate.scanner import Scanner

@@ -13,15 +13,16 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from mapdiff.body import MU_WATER
 from mapdiff.errors import InputError
 from mapdiff.simulate.anatomy import build, outline_litres
 from mapdiff.simulate.lesions import Lesion, draw_lesions
 from mapdiff.simulate.painting import Canvas, Part, Posture
 from mapdiff.simulate.shapes import Box
 from mapdiff.simulate.subject import Subject, draw_subject
-from mapdiff.simulate.uptake import MU_WATER, ORGANS, Uptake, draw_uptake
+from mapdiff.simulate.uptake import ORGANS, Uptake, draw_uptake
 
-__all__ = ["MU_WATER", "ORGANS", "Body", "Lesion", "Rasters", "Subject", "draw_body", "draw_subject"]
+__all__ = ["ORGANS", "Body", "Lesion", "Rasters", "Subject", "draw_body", "draw_subject"]
 
 _SLAB = 48  # slices painted at a time, which with the workers bounds the memory
 _WORKERS = 2

@@ -33,11 +33,11 @@ ORGANS: dict[str, int] = {
     )
 }  # fmt: skip
 
-#: Linear attenuation at 511 keV, 1/mm: water 0.0096; the others by their electron density (ICRU Report 44).
+#: Linear attenuation at 511 keV, 1/mm, of tissues other than water (`body.MU_WATER`), by their electron
+#: density (ICRU Report 44).
 MU = {"fat": 0.0090, "visceral_fat": 0.0091, "lungs": 0.0028, "airway": 0.0, "bone": 0.0140, "marrow": 0.0116}
 MU_BRAIN = 0.0099
 MU_SOFT = 0.0098
-MU_WATER = 0.0096
 
 #: Mean SUV and relative SD over subjects; see the module's text for the sources.
 TABLE: dict[str, tuple[float, float]] = {
