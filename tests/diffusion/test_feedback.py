@@ -8,14 +8,18 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from mapdiff.diffusion.feedback import (
+    DOUBTFUL,
     FLOOR,
+    LEAST_SHARE,
     NARROWEST_MM,
+    OCTAVES,
     POWER_MM,
     RARE_THRESHOLD,
     STRUCTURE_MM,
     THRESHOLD,
     VARIANCE_POWER,
     WIDEST_MM,
+    ResidualNoise,
     corrected,
     keep_activity,
     kept_width,
@@ -67,10 +71,11 @@ def test_noise_that_differs_by_activity_is_measured_at_each():
     white = rng.standard_normal(z.shape).astype(np.float32)
     u = invert(transform(torch.from_numpy(z)) + torch.from_numpy(sigma * white)).numpy()
     noise = residual_noise(residual_counts(z, u, np.ones(z.shape, bool), SPACING), EVEN)
-    assert noise.activity == pytest.approx((0.707, 5.657), rel=0.01)
-    assert noise.sigma[1] / noise.sigma[0] == pytest.approx(3, rel=0.1)
+    ((_, octaves),) = noise.parts
+    assert octaves.activity == pytest.approx((0.707, 5.657), rel=0.01)
+    assert octaves.sigma[1] / octaves.sigma[0] == pytest.approx(3, rel=0.1)
     # By the darker half's figure for both, the noise of the brighter passes for structure.
-    one = replace(noise, sigma=(noise.sigma[0],) * 2)
+    one = ResidualNoise(((1.0, replace(octaves, sigma=(octaves.sigma[0],) * 2)),))
     errors = [np.square(restore_structure(z, u, n, SPACING, EVEN) - z)[32:].mean() for n in (noise, one)]
     assert errors[0] < 0.1 * errors[1]
 
@@ -78,7 +83,9 @@ def test_noise_that_differs_by_activity_is_measured_at_each():
 def test_the_rare_hot_voxels_are_restored_sooner():
     z, u = scene(0.1)
     noise = residual_noise(residual_counts(z, u, np.ones(z.shape, bool), SPACING), EVEN)
-    assert noise.rare == 2.0  # the cube holds 1.6 % of the voxels, and no measure of noise
+    assert [octaves.rare for _, octaves in noise.parts] == [
+        2.0
+    ]  # the cube holds 1.6 % of the voxels, and no measure of noise
     activities = np.array([[[1.0, 1.9, 2.1, 40.0]]], np.float32)
     limit = noise.limit(activities, EVEN, 0)[0, 0]
     assert limit[1] / limit[2] == pytest.approx(THRESHOLD / RARE_THRESHOLD, rel=0.01)
@@ -98,9 +105,26 @@ def test_the_histograms_of_slabs_add_up():
     assert whole.sum() == body.sum()
     halves = sum(residual_counts(z[:, h], u[:, h], body[:, h], SPACING) for h in (slice(16), slice(16, 32)))
     assert isinstance(halves, np.ndarray) and halves.sum() == whole.sum()
-    np.testing.assert_allclose(
-        residual_noise(halves, EVEN).sigma, residual_noise(whole, EVEN).sigma, rtol=0.05
-    )
+    sigmas = [residual_noise(counts, EVEN).parts[0][1].sigma for counts in (halves, whole)]
+    np.testing.assert_allclose(*sigmas, rtol=0.05)
+
+
+def test_no_single_voxel_decides_what_is_rare():
+    """The deviation at a hot voxel goes over by steps of nothing from a rare activity's to a common one's."""
+    z = np.full((1, 1, 1), 6.0, np.float32)
+    total, limits = 100_000, []
+    shares = np.arange(0.0248, 0.0353, 0.0002)
+    for share in shares:
+        counts = np.zeros((OCTAVES, 8192), np.int64)
+        counts[4, 400] = total - round(share * total)  # of 1 to 2 times the body's mean
+        counts[6, 1500] = round(share * total)  # of 4 to 8 times
+        noise = residual_noise(counts, EVEN)
+        assert sum(weight for weight, _ in noise.parts) == pytest.approx(1)
+        limits.append(float(noise.limit(z, EVEN, 0)[0, 0, 0]))
+    assert limits[1] == limits[0] and limits[-1] == limits[-2] and limits[-1] > 1.5 * limits[0]
+    inside = (shares > LEAST_SHARE - DOUBTFUL) & (shares < LEAST_SHARE + DOUBTFUL)
+    steps = np.diff(np.array(limits)[inside])
+    np.testing.assert_allclose(steps, steps.mean(), rtol=1e-2)
 
 
 def test_both_corrections_bring_a_wrong_estimate_nearer():

@@ -1,6 +1,7 @@
 """A path that is worked on by slabs gives what the whole volume at once gives."""
 
 import numpy as np
+import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
@@ -42,9 +43,11 @@ def test_corrections_by_slabs_are_those_of_the_whole_volume():
     places = noise_map(lambda a, b: (kept[:, :, a:b], body[:, :, a:b]), SHAPE, volume.spacing)
     noise = feedback.residual_noise(counts, places)
     assert path._residual_noise is not None
-    measured = path._residual_noise[0]
-    assert measured.rare == noise.rare
-    np.testing.assert_allclose(measured.sigma, noise.sigma, rtol=1e-3)
+    for (weight, measured), (expected, octaves) in zip(
+        path._residual_noise[0].parts, noise.parts, strict=True
+    ):
+        assert weight == pytest.approx(expected, abs=1e-3) and measured.rare == octaves.rare
+        np.testing.assert_allclose(measured.sigma, octaves.sigma, rtol=1e-3)
     z = feedback.restore_structure(kept, u, noise, volume.spacing, places)
     wanted = (z + np.float32(0.05) * (u - z)) * np.float32(scan.scale)
     assert np.abs(z - kept).max() > 0.01  # there was something to put back

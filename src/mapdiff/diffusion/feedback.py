@@ -13,6 +13,7 @@ Two corrections, both local, so that any slab of a volume can be corrected by it
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -44,7 +45,9 @@ FLOOR = 0.02
 #: 2^(FIRST + OCTAVES - 2) times the body's mean.
 FIRST, OCTAVES = -3, 10
 #: An octave with less than this part of the body's voxels is no measure of noise: there structure prevails.
-LEAST_SHARE = 0.03
+#: One above the most common is a measure in part where its share is within DOUBTFUL of that, lest a rounding
+#: decide for it.
+LEAST_SHARE, DOUBTFUL = 0.03, 0.005
 #: Cells of the histogram of |smoothed residual|, and where it ends, on the transformed scale.
 _CELLS, _LARGEST = 8192, 2.0
 _MEDIAN_TO_SIGMA = 1 / 0.6745
@@ -52,8 +55,8 @@ _TRUNCATE = 3.0
 
 
 @dataclass(frozen=True)
-class ResidualNoise:
-    """Noise of the smoothed residual, on the transformed scale.
+class OctaveNoise:
+    """Noise of the smoothed residual by the octaves that measure it, on the transformed scale.
 
     Attributes:
         activity: rising, in units of the body's mean.
@@ -80,6 +83,24 @@ class ResidualNoise:
         rare = z_hat >= self.rare
         found *= np.where(rare, np.float32(RARE_THRESHOLD), np.float32(THRESHOLD))
         found[rare] *= (places.at(rare, start) / np.float32(self.variance)) ** np.float32(VARIANCE_POWER)
+        return found
+
+
+@dataclass(frozen=True)
+class ResidualNoise:
+    """Noise of the smoothed residual, on the transformed scale.
+
+    Attributes:
+        parts: weights, which add up to one, and the noise; more than one where an octave is in doubt.
+    """
+
+    parts: tuple[tuple[float, OctaveNoise], ...]
+
+    def limit(self, z_hat: Float, places: NoiseMap, start: int) -> Float:
+        """The deviation that counts as noise, for each voxel; see `OctaveNoise.limit`."""
+        found = np.zeros_like(z_hat)
+        for weight, noise in self.parts:
+            found += np.float32(weight) * noise.limit(z_hat, places, start)
         return found
 
 
@@ -161,16 +182,32 @@ def residual_noise(counts: NDArray[np.int64], places: NoiseMap) -> ResidualNoise
         counts: from `residual_counts`, of a whole body.
         places: where that body is noisier than elsewhere.
     """
-    voxels = counts.sum(axis=1)
-    octaves = [n for n in range(OCTAVES) if voxels[n] >= LEAST_SHARE * voxels.sum()]
+    shares = counts.sum(axis=1) / counts.sum()
+    least, most = LEAST_SHARE - DOUBTFUL, LEAST_SHARE + DOUBTFUL
+    above = shares[int(np.argmax(shares)) + 1 :]
+    # As the mean over all shares from least to most that could be asked for.
+    asked = [least, *sorted({float(s) for s in above if least < s < most}), most]
+    return ResidualNoise(
+        tuple(
+            ((b - a) / (most - least), _octave_noise(counts, shares, b, places)) for a, b in pairwise(asked)
+        )
+    )
+
+
+def _octave_noise(
+    counts: NDArray[np.int64], shares: NDArray[np.float64], asked: float, places: NoiseMap
+) -> OctaveNoise:
+    """The noise where octaves above the most common one measure it with the share that is asked for."""
+    common = int(np.argmax(shares))
+    octaves = [n for n in range(OCTAVES) if shares[n] >= (LEAST_SHARE if n <= common else asked)]
     sigma = [_sigma(counts[n]) for n in octaves]
     # The noise of OSEM grows at most as the activity does, on the transformed scale as its root. What grows
     # faster is structure, in organs that few voxels have.
-    for n in range(int(np.argmax(voxels[octaves])) + 1, len(octaves)):
+    for n in range(octaves.index(common) + 1, len(octaves)):
         sigma[n] = min(sigma[n], sigma[n - 1] * 2 ** (0.5 * (octaves[n] - octaves[n - 1])))
     middles = tuple(2.0 ** (FIRST - 0.5 + n) for n in octaves)
     rare = 2.0 ** (FIRST + octaves[-1])
-    return ResidualNoise(middles, tuple(sigma), rare, places.typical(rare / 2, rare))
+    return OctaveNoise(middles, tuple(sigma), rare, places.typical(rare / 2, rare))
 
 
 def _sigma(counts: NDArray[np.int64]) -> float:
