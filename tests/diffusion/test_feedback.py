@@ -83,9 +83,8 @@ def test_noise_that_differs_by_activity_is_measured_at_each():
 def test_the_rare_hot_voxels_are_restored_sooner():
     z, u = scene(0.1)
     noise = residual_noise(residual_counts(z, u, np.ones(z.shape, bool), SPACING), EVEN)
-    assert [octaves.rare for _, octaves in noise.parts] == [
-        2.0
-    ]  # the cube holds 1.6 % of the voxels, and no measure of noise
+    # The cube holds 1.6 % of the voxels, and no measure of noise.
+    assert [octaves.rare for _, octaves in noise.parts] == [2.0]
     activities = np.array([[[1.0, 1.9, 2.1, 40.0]]], np.float32)
     limit = noise.limit(activities, EVEN, 0)[0, 0]
     assert limit[1] / limit[2] == pytest.approx(THRESHOLD / RARE_THRESHOLD, rel=0.01)
