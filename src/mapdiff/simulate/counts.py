@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
+from mapdiff.simulate.portable import exp
 from mapdiff.simulate.projector import Float, Projector
 from mapdiff.simulate.scanner import Scanner
 
@@ -65,7 +66,7 @@ def expect(projector: Projector, scanner: Scanner, activity: Float, mu: Float, s
     path = projector.spacing_mm[0] * projector.spacing_mm[1] / projector.bin_mm * projector.angles
     trues, attenuation, background = [], [], []
     for subset in range(projector.subsets):
-        factor = np.exp(-projector.forward(mu_image, subset, 0.0) * path)
+        factor = exp(np.float32(-path) * projector.forward(mu_image, subset, 0.0))
         attenuation.append(factor)
         trues.append(gain * factor * projector.forward(image, subset, scanner.resolution_mm))
     scatter_ratio = scanner.scatter_fraction / (1 - scanner.scatter_fraction)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapdiff.simulate.painting import Part, Pattern
+from mapdiff.simulate.portable import exp
 from mapdiff.simulate.shapes import Ellipsoid, Floats, Point, Shape, Stack, Tube, rotation
 from mapdiff.simulate.subject import Subject
 from mapdiff.simulate.uptake import MU, MU_SOFT, Uptake
@@ -124,7 +125,7 @@ class Frame:
         def pattern(distance: Floats, y: Floats, noise: object) -> Floats:
             of = noise
             assert callable(of)
-            seams = np.exp(-((of(24.0) / np.float32(0.14)) ** 2))
+            seams = exp(-((of(24.0) / np.float32(0.14)) ** 2))
             out: Floats = np.maximum(1 + spread * of(45.0) - np.float32(0.5) * seams, np.float32(0.2))
             return out
 

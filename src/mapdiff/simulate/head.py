@@ -11,6 +11,7 @@ import numpy as np
 
 from mapdiff.simulate.chest import Noise
 from mapdiff.simulate.frame import SIDES, Frame
+from mapdiff.simulate.portable import exp
 from mapdiff.simulate.shapes import Ellipsoid, Floats, Point, Shape, Tube, Union, rotation, with_volume
 from mapdiff.simulate.uptake import MU_BRAIN
 
@@ -63,10 +64,10 @@ def _paint_brain(frame: Frame, h: _Head, rng: np.random.Generator, base: Shape) 
         depth = -distance
         fold = np.abs(noise(13.0))
         reach = np.clip(1 - depth / np.float32(24.0), 0, 1)
-        wall = np.exp(-((fold / np.float32(0.55)) ** 2)) * np.sqrt(reach)
-        ribbon = 1 / (1 + np.exp((depth - np.float32(5.0)) / np.float32(1.2)))
+        wall = exp(-((fold / np.float32(0.55)) ** 2)) * np.sqrt(reach)
+        ribbon = 1 / (1 + exp((depth - np.float32(5.0)) / np.float32(1.2)))
         share = np.maximum(ribbon, wall)
-        sulcus = np.exp(-((fold / np.float32(0.10)) ** 2)) * (depth < 16)
+        sulcus = exp(-((fold / np.float32(0.10)) ** 2)) * (depth < 16)
         lobes = (
             1 + np.float32(0.07) * noise(38.0) + np.float32(0.10 * (front - 1) * 10) * (y / np.float32(90))
         )

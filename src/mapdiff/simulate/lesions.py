@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from mapdiff.simulate.chest import Noise
 from mapdiff.simulate.frame import Anatomy
 from mapdiff.simulate.painting import Part
+from mapdiff.simulate.portable import exp
 from mapdiff.simulate.shapes import Ellipsoid, Floats, Point, Scaled, Shape, Union, with_volume
 from mapdiff.simulate.uptake import MU_SOFT, Uptake
 
@@ -124,8 +125,8 @@ def _draw(rng: np.random.Generator, anatomy: Anatomy, uptake: Uptake, site: str,
         lively: Floats = np.clip(1 + np.float32(0.15) * noise(9.0), 0.5, 1.4)
         if not necrotic:
             return lively
-        dead = 1 / (1 + np.exp(-(-distance - rim) / np.float32(1.0)))
-        out: Floats = lively * (1 - (1 - core) * dead)
+        dead = np.float32(1) / (np.float32(1) + exp(-(-distance - rim) / np.float32(1.0)))
+        out: Floats = lively * (np.float32(1) - (np.float32(1) - core) * dead)
         return out
 
     part = Part(shape, "muscle", suv, MU_SOFT, 0.0, 0.0, pattern, detail_mm=1.4, lesion=number)

@@ -15,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
-Floats = NDArray[np.float32]
+from mapdiff.simulate.portable import power
+
 Axis = NDArray[np.float64]
+Floats = NDArray[np.float32]
 Point = tuple[float, float, float]
 Box = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
 
@@ -24,9 +26,10 @@ Box = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
 # the phase of the sum of the squared spline values is 151/315.
 _SPLINE_SD = (151.0 / 315.0) ** 0.5
 _PERIOD = 64
+_ROWS = 16  # of a field, worked out at once
 
 
-def _spline_rows(x: Axis, knot_mm: float) -> tuple[NDArray[np.int64], Floats]:
+def _spline_rows(x: Axis, knot_mm: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Knots that matter for the positions x, and the matrix from these knots to x."""
     t = x / knot_mm
     cell = np.floor(t).astype(np.int64)
@@ -35,7 +38,7 @@ def _spline_rows(x: Axis, knot_mm: float) -> tuple[NDArray[np.int64], Floats]:
         [(1 - f) ** 3, 3 * f**3 - 6 * f**2 + 4, -3 * f**3 + 3 * f**2 + 3 * f + 1, f**3],
     )
     first = int(cell.min()) - 1
-    rows = np.zeros((len(x), int(cell.max()) + 3 - first), np.float32)
+    rows = np.zeros((len(x), int(cell.max()) + 3 - first))
     index = np.arange(len(x))
     for k in range(4):
         rows[index, cell - 1 - first + k] = values[k] / 6.0
@@ -63,7 +66,12 @@ class Field:
         """The field on the grid that three axes (mm) span, shape (len(x), len(y), len(z))."""
         (ix, wx), (iy, wy), (iz, wz) = (_spline_rows(a, self.knot_mm) for a in (x, y, z))
         knots = self._table[np.ix_(ix % _PERIOD, iy % _PERIOD, iz % _PERIOD)]
-        return np.tensordot(wx, wy @ (knots @ wz.T), 1).astype(np.float32, copy=False)
+        # In float64: each processor adds up in an order of its own (`simulate.portable`).
+        planes = wy @ (knots.astype(np.float64) @ wz.T)
+        found = np.empty((len(x), len(y), len(z)), np.float32)
+        for start in range(0, len(x), _ROWS):
+            found[start : start + _ROWS] = np.tensordot(wx[start : start + _ROWS], planes, 1)
+        return found
 
 
 class Shape(Protocol):
@@ -115,11 +123,11 @@ class Ellipsoid:
                 slope = slope + u / np.float32(self.radii[n] ** 2)
             else:
                 size = np.abs(u)
-                u = size ** np.float32(self.power)
+                u = power(size, self.power)
                 slope = slope + (u / np.maximum(size, np.float32(1e-3)) / np.float32(self.radii[n])) ** 2
             total = total + u
-        r = total ** np.float32(1 / self.power)
-        gradient = np.sqrt(slope) * np.maximum(r, np.float32(1e-3)) ** np.float32(1 - self.power)
+        r = power(total, 1 / self.power)
+        gradient = np.sqrt(slope) * power(np.maximum(r, np.float32(1e-3)), 1 - self.power)
         out: Floats = (r - 1) / np.maximum(gradient, np.float32(0.2 / max(self.radii)))
         return out
 
@@ -224,9 +232,9 @@ class Stack:
         r = square_u + square_v
         if self.power != 2.0:
             # Powers are slow: only near the surface, where the ellipse and the boxier shape differ little.
-            p = np.float32(self.power / 2)
+            p = self.power / 2
             near = (r > 0.4) & (r < 2.0)
-            r[near] = (square_u[near] ** p + square_v[near] ** p) ** (1 / p)
+            r[near] = power(power(square_u[near], p) + power(square_v[near], p), 1 / p)
         r = np.sqrt(r)
         inside = (r - 1) * ray / np.maximum(r, np.float32(1e-3))
         out: Floats = np.maximum(inside, np.maximum(z - high, low - z))
