@@ -23,12 +23,12 @@ from mapdiff.diffusion.feedback import (
     corrected,
     keep_activity,
     kept_width,
-    reach,
     residual_counts,
     residual_noise,
     restore_structure,
 )
 from mapdiff.diffusion.noise_map import NoiseMap
+from mapdiff.diffusion.smoothing import reach
 from mapdiff.diffusion.transform import invert, transform
 
 SPACING = (4.0, 4.0, 4.0)
@@ -126,7 +126,7 @@ def test_no_single_voxel_decides_what_is_rare():
     np.testing.assert_allclose(steps, steps.mean(), rtol=1e-2)
 
 
-def test_both_corrections_bring_a_wrong_estimate_nearer():
+def test_all_corrections_bring_a_wrong_estimate_nearer():
     z, u = scene(0.05, hot=8.0)
     wrong = 0.93 * gaussian_filter(z, 1.0)
     after = corrected(wrong, u, np.ones(z.shape, bool), 0.1, float(np.prod(SPACING)), SPACING)

@@ -1,6 +1,6 @@
 """What the residual u - z-hat of an estimate still tells: it should be noise, and noise averages out.
 
-Two corrections, both local, so that any slab of a volume can be corrected by itself:
+Three corrections, all local, so that any slab of a volume can be corrected by itself:
 
 - `keep_activity`: over a few centimetres the input's own mean is known better than any network's guess, so
   the estimate is given that mean. Total activity then follows the counts. Organ means do not quite: an
@@ -9,6 +9,7 @@ Two corrections, both local, so that any slab of a volume can be corrected by it
   there is structure that the network took for noise (the brain's cortex, the rim of a hot bladder); that part
   is added again, with Wiener's gain. A network that removes none gets next to nothing back. The thought is
   that of Tukey's twicing (1977).
+- `keep_hot_spots` (`diffusion/hot_spots.py`): a small hot spot gets the whole residual back.
 """
 
 from collections.abc import Sequence
@@ -18,13 +19,13 @@ from itertools import pairwise
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
 
+from mapdiff.diffusion.hot_spots import keep_hot_spots
 from mapdiff.diffusion.noise_map import NoiseMap, noise_map
+from mapdiff.diffusion.smoothing import FWHM_TO_SIGMA, smooth
 from mapdiff.diffusion.transform import invert, transform
 
 Float = NDArray[np.float32]
-FWHM_TO_SIGMA = 1 / 2.3548
 #: Limits of the mean's width, FWHM in mm, and of the factor that an estimate is corrected by.
 NARROWEST_MM, WIDEST_MM = 6.0, 45.0
 LARGEST_FACTOR = 1.25
@@ -51,7 +52,6 @@ LEAST_SHARE, DOUBTFUL = 0.03, 0.005
 #: Cells of the histogram of |smoothed residual|, and where it ends, on the transformed scale.
 _CELLS, _LARGEST = 8192, 2.0
 _MEDIAN_TO_SIGMA = 1 / 0.6745
-_TRUNCATE = 3.0
 
 
 @dataclass(frozen=True)
@@ -119,17 +119,6 @@ def kept_width(level: float, grain_mm3: float, kept_noise: float = KEPT_NOISE) -
     return float(np.clip(width, NARROWEST_MM, WIDEST_MM))
 
 
-def reach(width_mm: float, spacing_mm: float) -> int:
-    """How many voxels away a voxel can still change a mean over a width (FWHM) of `width_mm`."""
-    return int(_TRUNCATE * width_mm * FWHM_TO_SIGMA / spacing_mm + 0.5)
-
-
-def _smooth(values: Float, width_mm: float, spacing_mm: Sequence[float]) -> Float:
-    sigma = [width_mm * FWHM_TO_SIGMA / s for s in spacing_mm]
-    smooth: Float = gaussian_filter(values, sigma, mode="nearest", truncate=_TRUNCATE)
-    return smooth
-
-
 def keep_activity(z_hat: Float, u: Float, width_mm: float, spacing_mm: Sequence[float]) -> Float:
     """The estimate, scaled so that its local mean is the input's.
 
@@ -141,8 +130,8 @@ def keep_activity(z_hat: Float, u: Float, width_mm: float, spacing_mm: Sequence[
         width_mm: FWHM of the mean, from `kept_width`.
         spacing_mm: voxel size.
     """
-    factor = np.maximum(_smooth(u, width_mm, spacing_mm), np.float32(FLOOR))
-    factor /= np.maximum(_smooth(z_hat, width_mm, spacing_mm), np.float32(FLOOR))
+    factor = np.maximum(smooth(u, width_mm, spacing_mm), np.float32(FLOOR))
+    factor /= np.maximum(smooth(z_hat, width_mm, spacing_mm), np.float32(FLOOR))
     np.clip(factor, 1 / LARGEST_FACTOR, LARGEST_FACTOR, out=factor)
     factor *= z_hat
     return factor
@@ -151,7 +140,7 @@ def keep_activity(z_hat: Float, u: Float, width_mm: float, spacing_mm: Sequence[
 def _residual(z_hat: Float, u: Float, spacing_mm: Sequence[float]) -> tuple[Float, Float]:
     """T(z-hat), and the smoothed residual on the transformed scale."""
     x = transform(torch.from_numpy(z_hat)).numpy()
-    return x, _smooth(transform(torch.from_numpy(u)).numpy() - x, STRUCTURE_MM, spacing_mm)
+    return x, smooth(transform(torch.from_numpy(u)).numpy() - x, STRUCTURE_MM, spacing_mm)
 
 
 def residual_counts(
@@ -237,11 +226,11 @@ def restore_structure(
         places: where the whole estimate is noisier than elsewhere.
         start: the first of these slices.
     """
-    x, smooth = _residual(z_hat, u, spacing_mm)
-    power = _smooth(np.square(smooth), POWER_MM, spacing_mm)
+    x, residual = _residual(z_hat, u, spacing_mm)
+    power = smooth(np.square(residual), POWER_MM, spacing_mm)
     limit = noise.limit(z_hat, places, start)
-    smooth *= np.clip(1 - np.square(limit) / np.maximum(power, np.float32(1e-12)), 0, 1)
-    x = x + smooth
+    residual *= np.clip(1 - np.square(limit) / np.maximum(power, np.float32(1e-12)), 0, 1)
+    x = x + residual
     return invert(torch.from_numpy(x)).numpy()
 
 
@@ -253,7 +242,7 @@ def corrected(
     grain_mm3: float,
     spacing_mm: Sequence[float],
 ) -> Float:
-    """An estimate of a whole volume in memory, with both corrections.
+    """An estimate of a whole volume in memory, with all three corrections.
 
     Args:
         z_hat: (I, J, K), linear, in units of the body's mean.
@@ -266,4 +255,4 @@ def corrected(
     z = keep_activity(z_hat, u, kept_width(level, grain_mm3), spacing_mm)
     places = noise_map(lambda a, b: (z[:, :, a:b], body[:, :, a:b]), z.shape, spacing_mm)
     noise = residual_noise(residual_counts(z, u, body, spacing_mm), places)
-    return restore_structure(z, u, noise, spacing_mm, places)
+    return keep_hot_spots(restore_structure(z, u, noise, spacing_mm, places), u, spacing_mm)

@@ -14,7 +14,9 @@ from torch import Tensor
 
 from mapdiff.diffusion import dose_path, feedback
 from mapdiff.diffusion.complement import ComplementNoise
+from mapdiff.diffusion.hot_spots import keep_hot_spots, spot_reach
 from mapdiff.diffusion.noise_map import NoiseMap, noise_map
+from mapdiff.diffusion.smoothing import reach
 from mapdiff.inference.scan import Scan
 from mapdiff.inference.tiling import Tile, blend, bounds
 from mapdiff.methods.base import Step
@@ -54,7 +56,7 @@ class StreamedPath:
         self.box = Tile((0, 0, 0), scan.shape) if whole else bounds(tiles)
         self._kept_mm = kept_mm
         self._asked, self._z = Scratch(self.box.shape), Scratch(self.box.shape)
-        self._kept = self._asked if kept_mm is None else Scratch(self.box.shape)
+        self._restored = self._asked if kept_mm is None else Scratch(self.box.shape)
         self._state = self._z
         self._residual_noise: tuple[feedback.ResidualNoise, NoiseMap] | None = None
         self._noise: ComplementNoise | None = None
@@ -184,7 +186,7 @@ class StreamedPath:
             write_slabs(self._z, self._asked.read, threads)
             return
         kept_mm = self._kept_mm
-        halo = feedback.reach(kept_mm, spacing[2])
+        halo = reach(kept_mm, spacing[2])
 
         def kept(start: int, stop: int) -> NDArray[np.float32]:
             low, high = self._with_halo(start, stop, halo)
@@ -192,26 +194,35 @@ class StreamedPath:
             z = feedback.keep_activity(self._asked.read(low, high), u, kept_mm, spacing)
             return z[:, :, start - low : stop - low]
 
-        write_slabs(self._kept, kept, threads)
+        write_slabs(self._z, kept, threads)
         if self._residual_noise is None or again:
             with ThreadPoolExecutor(threads) as pool:
                 counts = list(pool.map(lambda span: self._residual_counts(*span), slabs(self.box.shape[2])))
             places = noise_map(
-                lambda a, b: (self._kept.read(a, b), self.scan.body[self._slab(a, b)]),
+                lambda a, b: (self._z.read(a, b), self.scan.body[self._slab(a, b)]),
                 self.box.shape,
                 spacing,
             )
             self._residual_noise = feedback.residual_noise(np.sum(counts, axis=0), places), places
         (noise, places), width, power = self._residual_noise, feedback.STRUCTURE_MM, feedback.POWER_MM
-        halo_of_both = feedback.reach(width, spacing[2]) + feedback.reach(power, spacing[2])
+        halo_of_both = reach(width, spacing[2]) + reach(power, spacing[2])
 
         def restored(start: int, stop: int) -> NDArray[np.float32]:
             low, high = self._with_halo(start, stop, halo_of_both)
             u = self.scan[self._slab(low, high)]
-            z = feedback.restore_structure(self._kept.read(low, high), u, noise, spacing, places, low)
+            z = feedback.restore_structure(self._z.read(low, high), u, noise, spacing, places, low)
             return z[:, :, start - low : stop - low]
 
-        write_slabs(self._z, restored, threads)
+        write_slabs(self._restored, restored, threads)
+        halo_of_spots = spot_reach(spacing, axis=2)
+
+        def with_spots(start: int, stop: int) -> NDArray[np.float32]:
+            low, high = self._with_halo(start, stop, halo_of_spots)
+            u = self.scan[self._slab(low, high)]
+            z = keep_hot_spots(self._restored.read(low, high), u, spacing)
+            return z[:, :, start - low : stop - low]
+
+        write_slabs(self._z, with_spots, threads)
 
     def _with_halo(self, start: int, stop: int, halo: int) -> tuple[int, int]:
         return max(start - halo, 0), min(stop + halo, self.box.shape[2])
@@ -219,9 +230,9 @@ class StreamedPath:
     def _residual_counts(self, start: int, stop: int) -> NDArray[np.int64]:
         """Of the residual in the body of some slices, `feedback.residual_counts`."""
         spacing = self.scan.volume.spacing
-        low, high = self._with_halo(start, stop, feedback.reach(feedback.STRUCTURE_MM, spacing[2]))
+        low, high = self._with_halo(start, stop, reach(feedback.STRUCTURE_MM, spacing[2]))
         where = self._slab(low, high)
         body = self.scan.body[where].copy()
         body[:, :, : start - low] = False
         body[:, :, stop - low :] = False
-        return feedback.residual_counts(self._kept.read(low, high), self.scan[where], body, spacing)
+        return feedback.residual_counts(self._z.read(low, high), self.scan[where], body, spacing)

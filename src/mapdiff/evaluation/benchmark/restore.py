@@ -24,7 +24,7 @@ from mapdiff.methods.model_file import load_model
 from mapdiff.volume import Array
 
 #: Raised by hand where a method or a measure comes to give other figures: what was kept is then done anew.
-VERSION = 4
+VERSION = 5
 
 
 @dataclass(frozen=True)
