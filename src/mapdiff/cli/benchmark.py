@@ -41,6 +41,14 @@ def benchmark(
             "The rows of the others stay as they are in the results' file.",
         ),
     ] = None,
+    subject: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--subject",
+            help="A subject, such as 'internal-4-mm/sub-001', by all entries of the plan; may be told "
+            "several times. The values of the others stay as they are in the results' file.",
+        ),
+    ] = None,
     tables: Annotated[
         bool,
         typer.Option(
@@ -88,12 +96,14 @@ def benchmark(
             raise InputError(f"--jobs {jobs}: at least 1")
         if quick and only:
             raise InputError("--quick and --only: a quick run has the plan's quick entries")
+        if subject and (quick or only):
+            raise InputError("--subject: by all of the plan's entries, without --quick and --only")
         from mapdiff.evaluation.benchmark.evidence import rewrite, run_evidence
 
         if tables:
             print(rewrite(results, page))
             return
-        print(run_evidence(plan, work, results, shared, page, quick, say, jobs, only or ()))
+        print(run_evidence(plan, work, results, shared, page, quick, say, jobs, only or (), subject or ()))
         return
     from mapdiff.atomic import check_target, written_aside
     from mapdiff.inference.speed import benchmark_speed

@@ -315,6 +315,35 @@ def test_one_entry_wants_results_of_the_same_subjects(done, work, tmp_path):
         evidence.run_evidence(plan, work, done[0], None, None, False, print, only=["x"])
 
 
+def test_one_subject_beside_the_values_that_are_there(done, work, tmp_path):
+    """Put into rows that had other values of it, it gives what the whole run gave."""
+
+    def otherwise(rows):
+        return [
+            {**row, "subjects": {name: v + (name == "sub-002") for name, v in row["subjects"].items()}}
+            for row in rows
+        ]
+
+    results, plan = copied(done, tmp_path, otherwise), work / "plan.json"
+    named = ["internal-4-mm/sub-002"]
+    evidence.run_evidence(plan, work, results, None, None, False, print, named=named)
+    assert json.loads(results.read_text()) == json.loads(done[0].read_text())
+
+
+def test_one_subject_wants_every_method_that_has_it(done, work, tmp_path):
+    results, plan = copied(done, tmp_path, lambda rows: rows), tmp_path / "plan.json"
+    before = results.read_text()
+    plan.write_text(json.dumps({**PLAN, "entries": [e for e in ENTRIES if e["method"] != "unet"]}))
+    for name, words in (
+        ("internal-4-mm/sub-002", "the results have sub-002 by unet, which the plan does not run"),
+        ("internal-4-mm/sub-009", "--subject internal-4-mm/sub-009: the plan has no such subject"),
+        ("sub-002", "--subject sub-002: COHORT/SUBJECT is wanted, with a cohort of internal-4-mm"),
+    ):
+        with pytest.raises(InputError, match=words):
+            evidence.run_evidence(plan, work, results, None, None, False, print, named=[name])
+        assert results.read_text() == before
+
+
 def test_quick_restores_anew(done, work):
     """What a unit's file says plays no part, and none is written."""
     unit = next((work / "units").rglob("sub-001/1-20/unet.json"))

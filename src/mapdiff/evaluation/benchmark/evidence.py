@@ -12,7 +12,15 @@ from mapdiff.errors import InputError, PartialFailure
 from mapdiff.evaluation.benchmark.document import tables, write_tables
 from mapdiff.evaluation.benchmark.observing import observe
 from mapdiff.evaluation.benchmark.plan import INPUT, MAIN_DOSE, Entry, Plan, read_plan, runnable
-from mapdiff.evaluation.benchmark.rows import Row, anew, differences, largest_change, merged, rows_of
+from mapdiff.evaluation.benchmark.rows import (
+    Row,
+    anew,
+    differences,
+    largest_change,
+    merged,
+    renewed,
+    rows_of,
+)
 from mapdiff.evaluation.benchmark.run import restorers_of, run
 from mapdiff.evaluation.tables import write_json
 
@@ -31,6 +39,7 @@ def run_evidence(
     say: Callable[[str], None],
     jobs: int = 1,
     only: Sequence[str] = (),
+    named: Sequence[str] = (),
 ) -> str:
     """Run a plan, the part of it that is quick, or some of its entries beside the rows that are there.
 
@@ -44,6 +53,7 @@ def run_evidence(
         say: takes a line of progress.
         jobs: processes that share the subjects.
         only: keys of entries; the results' rows of all others stay as they are.
+        named: subjects, as "internal-4-mm/sub-001"; the results' values of all others stay as they are.
 
     Returns:
         One line that says what came out.
@@ -56,14 +66,18 @@ def run_evidence(
     plan, left_out = runnable(read_plan(plan_file), work)
     for entry in left_out:
         say(f"left out, not trained yet: {entry.key} ({entry.model})")
-    committed = read_rows(results) if quick or only else []
+    committed = read_rows(results) if quick or only or named else []
     part = _chosen(plan, left_out, only) if only else plan
-    rows = rows_of(run(part, work, shared, quick, say, jobs))
+    if named:
+        part = _of_subjects(plan, named)
+    rows = rows_of(run(part, work, shared, quick, say, jobs, named))
     if quick:
         return compared(committed, rows, results)
     if only:
         check_subjects(committed, rows, results)
         rows = merged(committed, rows)
+    if named:
+        rows = renewed(committed, rows)
     paired = differences(rows)
     if plan.detection is not None:
         seen = replace(plan, entries=tuple(entry for entry in plan.entries if entry.detection))
@@ -119,6 +133,22 @@ def _chosen(plan: Plan, left_out: Sequence[Entry], only: Sequence[str]) -> Plan:
     cohorts = tuple(c for c in plan.cohorts if any(not e.grids or c.grid in e.grids for e in chosen))
     entries = tuple(entry for entry in plan.entries if entry in chosen or entry.method == INPUT)
     return replace(plan, cohorts=cohorts, entries=entries)
+
+
+def _of_subjects(plan: Plan, named: Sequence[str]) -> Plan:
+    """The plan with the cohorts of these subjects.
+
+    Raises:
+        InputError: it has no such cohort; or an observer looks at all subjects together.
+    """
+    if plan.detection is not None:
+        raise InputError("--subject: the plan's observer looks at all subjects together; run it whole")
+    folders = [name.rpartition("/")[0] for name in named]
+    for name, folder in zip(named, folders, strict=True):
+        if folder not in {cohort.folder for cohort in plan.cohorts}:
+            known = ", ".join(cohort.folder for cohort in plan.cohorts)
+            raise InputError(f"--subject {name}: COHORT/SUBJECT is wanted, with a cohort of {known}")
+    return replace(plan, cohorts=tuple(c for c in plan.cohorts if c.folder in folders))
 
 
 def check_subjects(committed: Sequence[Row], rows: Sequence[Row], results: Path) -> None:

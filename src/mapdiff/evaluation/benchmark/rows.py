@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mapdiff.errors import InputError
 from mapdiff.evaluation.benchmark.plan import INPUT, ORACLE
 from mapdiff.evaluation.statistics import Interval, mean_interval, paired_difference
 
@@ -150,14 +151,52 @@ def merged(before: Sequence[Row], now: Sequence[Row]) -> list[Row]:
         All of them, in the order of `rows_of`.
     """
 
-    def place(row: Row) -> tuple[str, ...]:
-        return tuple(row[name] for name in ("cohort", "method", "sampler", "grid"))
-
-    there = {place(row) for row in before}
-    new = [row for row in now if row["method"] != INPUT or place(row) not in there]
-    replaced = {place(row) for row in new}
-    kept = [row for row in before if place(row) not in replaced]
+    there = {_place(row) for row in before}
+    new = [row for row in now if row["method"] != INPUT or _place(row) not in there]
+    replaced = {_place(row) for row in new}
+    kept = [row for row in before if _place(row) not in replaced]
     return sorted([*kept, *new], key=lambda row: tuple(row[name] for name in KEYS))
+
+
+def renewed(before: Sequence[Row], now: Sequence[Row]) -> list[Row]:
+    """The rows that were there with some subjects' values replaced, means and intervals worked out anew.
+
+    Args:
+        before: the rows that are there.
+        now: rows of some subjects, by every method that has a value of them before.
+
+    Returns:
+        All of them, in the order of `rows_of`; a value that a subject has no longer is left out.
+
+    Raises:
+        InputError: a method has a value of these subjects before, and none now.
+    """
+    subjects: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for row in now:
+        subjects[row["cohort"], row["grid"]] |= row["subjects"].keys()
+    run = {_place(row) for row in now}
+    values: dict[tuple[str, ...], dict[str, float]] = {}
+    for row in before:
+        here = subjects[row["cohort"], row["grid"]]
+        if here & row["subjects"].keys() and _place(row) not in run:
+            method = ", ".join(part for part in (row["method"], row["sampler"]) if part)
+            raise InputError(
+                f"--subject: the results have {min(here)} by {method}, which the plan does not run"
+            )
+        kept = {name: value for name, value in row["subjects"].items() if name not in here}
+        values[tuple(row[name] for name in KEYS)] = kept
+    for row in now:
+        values.setdefault(tuple(row[name] for name in KEYS), {}).update(row["subjects"])
+    return [
+        _row(dict(zip(KEYS, key, strict=True)), dict(sorted(found.items())))
+        for key, found in sorted(values.items())
+        if found
+    ]
+
+
+def _place(row: Row) -> tuple[str, ...]:
+    """What an entry's rows on a cohort are told apart by."""
+    return tuple(row[name] for name in ("cohort", "method", "sampler", "grid"))
 
 
 def largest_change(

@@ -5,7 +5,7 @@ UNITS/internal-4-mm/sub-001/1-20/ddpm-ddim-50.json     one restored scan: its fi
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
@@ -59,18 +59,23 @@ class Unit:
         return work / UNITS / self.cohort.folder / self.subject / dose / f"{self.entry.key}.json"
 
 
-def units_of(plan: Plan, folders: dict[str, list[Path]], quick: bool) -> Iterator[Unit]:
+def units_of(
+    plan: Plan, folders: dict[str, list[Path]], quick: bool, named: Collection[str] = ()
+) -> Iterator[Unit]:
     """What a plan comes to, in the order that loads each subject once.
 
     Args:
         plan: the plan.
         folders: of each cohort, its subjects, by `CohortSpec.folder`.
-        quick: the named subjects and the quick entries, at the main dose.
+        quick: the plan's named subjects and the quick entries, at the main dose.
+        named: these subjects alone, as "internal-4-mm/sub-001"; () is all.
     """
     for cohort in plan.cohorts:
         for number, folder in enumerate(folders[cohort.folder]):
             name = name_of(folder, cohort)
             if quick and name not in cohort.quick:
+                continue
+            if named and f"{cohort.folder}/{name}" not in named:
                 continue
             for dose in plan.fractions:
                 for entry in plan.entries:
@@ -98,6 +103,7 @@ def run(
     quick: bool,
     say: Say,
     jobs: int = 1,
+    named: Collection[str] = (),
 ) -> list[dict[str, Any]]:
     """Run what is not there yet.
 
@@ -109,6 +115,7 @@ def run(
         say: takes a line of progress.
         jobs: processes that share the subjects; seconds are then those of a part of the machine. A quick
             run has one.
+        named: see `units_of`.
 
     Returns:
         The units' records, as `record` makes them.
@@ -121,7 +128,9 @@ def run(
         shorter = [replace(c, subjects=min(c.subjects, _most(c))) for c in plan.cohorts if c.quick]
         plan = replace(plan, cohorts=tuple(shorter))
     folders = {c.folder: prepare(c, work, shared, say, c.quick if quick else ()) for c in plan.cohorts}
-    units = list(units_of(plan, folders, quick))
+    units = list(units_of(plan, folders, quick, named))
+    if lost := set(named) - {f"{unit.cohort.folder}/{unit.subject}" for unit in units}:
+        raise InputError(f"--subject {min(lost)}: the plan has no such subject")
     groups = [list(group) for _, group in groupby(units, key=lambda unit: unit.folder)]
     ready = partial(restorers_of, plan, work, shared, quick)
     records: list[dict[str, Any]] = []
