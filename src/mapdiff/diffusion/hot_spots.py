@@ -3,7 +3,7 @@
 An estimate that is best in the mean square takes part of every small lesion for noise: it cannot know which
 of the faint peaks are real, so it lowers all. Where it shows a hot spot itself, the input is the better
 witness of how hot that is: its mean over the spot is noisy, and has no bias. So the residual, averaged over
-no more than a voxel's width, is put back there as it is. Spots are too few to cost the image anything.
+no more than a voxel's width, is put back there as it is; spots are so few that this costs hundredths of a dB.
 
 A spot is what sticks out of every line through it: more active than what is left of the image when it is
 opened by line segments of LENGTH_MM in 13 directions. A segment finds room along a vessel, a sheet (the

@@ -28,6 +28,8 @@ MIRRORS: tuple[tuple[int, ...], ...] = ((), (2,), (1,), (0,))
 #: The network's estimate of a tile: (state, u, level of the state, axes to mirror it along), linear arrays of
 #: one shape.
 Estimate = Callable[[NDArray[np.float32], NDArray[np.float32], float, tuple[int, ...]], Tensor]
+#: A correction of slices of the estimate: (z-hat, u, the first of these slices).
+Correction = Callable[[NDArray[np.float32], NDArray[np.float32], int], NDArray[np.float32]]
 
 
 class StreamedPath:
@@ -186,15 +188,21 @@ class StreamedPath:
             write_slabs(self._z, self._asked.read, threads)
             return
         kept_mm = self._kept_mm
-        halo = reach(kept_mm, spacing[2])
 
-        def kept(start: int, stop: int) -> NDArray[np.float32]:
-            low, high = self._with_halo(start, stop, halo)
-            u = self.scan[self._slab(low, high)]
-            z = feedback.keep_activity(self._asked.read(low, high), u, kept_mm, spacing)
-            return z[:, :, start - low : stop - low]
+        def sweep(source: Scratch, into: Scratch, halo: int, correct: Correction) -> None:
+            def values(start: int, stop: int) -> NDArray[np.float32]:
+                low, high = self._with_halo(start, stop, halo)
+                z = correct(source.read(low, high), self.scan[self._slab(low, high)], low)
+                return z[:, :, start - low : stop - low]
 
-        write_slabs(self._z, kept, threads)
+            write_slabs(into, values, threads)
+
+        sweep(
+            self._asked,
+            self._z,
+            reach(kept_mm, spacing[2]),
+            lambda z, u, low: feedback.keep_activity(z, u, kept_mm, spacing),
+        )
         if self._residual_noise is None or again:
             with ThreadPoolExecutor(threads) as pool:
                 counts = list(pool.map(lambda span: self._residual_counts(*span), slabs(self.box.shape[2])))
@@ -205,24 +213,18 @@ class StreamedPath:
             )
             self._residual_noise = feedback.residual_noise(np.sum(counts, axis=0), places), places
         (noise, places), width, power = self._residual_noise, feedback.STRUCTURE_MM, feedback.POWER_MM
-        halo_of_both = reach(width, spacing[2]) + reach(power, spacing[2])
-
-        def restored(start: int, stop: int) -> NDArray[np.float32]:
-            low, high = self._with_halo(start, stop, halo_of_both)
-            u = self.scan[self._slab(low, high)]
-            z = feedback.restore_structure(self._z.read(low, high), u, noise, spacing, places, low)
-            return z[:, :, start - low : stop - low]
-
-        write_slabs(self._restored, restored, threads)
-        halo_of_spots = spot_reach(spacing, axis=2)
-
-        def with_spots(start: int, stop: int) -> NDArray[np.float32]:
-            low, high = self._with_halo(start, stop, halo_of_spots)
-            u = self.scan[self._slab(low, high)]
-            z = keep_hot_spots(self._restored.read(low, high), u, spacing)
-            return z[:, :, start - low : stop - low]
-
-        write_slabs(self._z, with_spots, threads)
+        sweep(
+            self._z,
+            self._restored,
+            reach(width, spacing[2]) + reach(power, spacing[2]),
+            lambda z, u, low: feedback.restore_structure(z, u, noise, spacing, places, low),
+        )
+        sweep(
+            self._restored,
+            self._z,
+            spot_reach(spacing, axis=2),
+            lambda z, u, low: keep_hot_spots(z, u, spacing),
+        )
 
     def _with_halo(self, start: int, stop: int, halo: int) -> tuple[int, int]:
         return max(start - halo, 0), min(stop + halo, self.box.shape[2])
