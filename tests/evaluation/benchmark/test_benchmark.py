@@ -193,6 +193,22 @@ def test_the_page_has_the_tables_and_keeps_its_words(done):
     assert f"| gaussian | 3 | {value:.2f} [" in text
 
 
+def test_the_first_table_has_all_cohorts_side_by_side(done):
+    rows = json.loads(done[0].read_text())["rows"]
+    elsewhere = [{**row, "cohort": "real"} for row in rows if row["method"] in ("unet", "input")]
+    seeds = [{**row, "sampler": "seed 1"} for row in rows if row["method"] == "unet"]
+    glance = tables([*rows, *elsewhere, *seeds], []).split("## internal")[0]
+    assert "| method | internal, 4 mm (n = 3) | real, 4 mm (n = 3) |" in glance
+    whole = row_of(rows, "unet")["mean"]
+    body = row_of(rows, "unet", "nmae", convention="mapdiff, body")["mean"]
+    cell = f"{whole:.2f} / {body:.4f}"
+    unet = next(line for line in glance.splitlines() if line.startswith("| unet |"))
+    assert unet.count(cell) == 2
+    gaussian = next(line for line in glance.splitlines() if line.startswith("| gaussian |"))
+    assert gaussian.endswith("|  |")  # not run on the other cohort
+    assert "ddpm" not in glance and "mean of 2" not in glance and "seed" not in glance
+
+
 def test_the_spread_of_samples_is_held_against_the_scan(done):
     rows = json.loads(done[0].read_text())["rows"]
     for metric in ("coverage of 50 %", "coverage of 95 %", "spread over error"):

@@ -1,6 +1,6 @@
 """The tables of docs/benchmark.md, written between two markers from the rows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mapdiff.atomic import written_aside
@@ -41,18 +41,20 @@ SPREAD = (
     ("of 95 %", "coverage of 95 %", "mapdiff, body", "full", 1),
     ("spread over error", "spread over error", "mapdiff, body", "full", 2),
 )
+#: What the first table, all cohorts side by side, tells of each.
+GLANCE = (MAIN[0], MAIN[3], PARTS[0])
 STAGES = ("1/10", "1/4", "1/2")
 Columns = Sequence[tuple[str, str, str, str, int]]
 
 
 def tables(rows: Sequence[Row], differences: Sequence[Row]) -> str:
-    """Markdown: for each cohort and grid the main table, parts, stages, spread, differences, other doses.
+    """Markdown: all cohorts at a glance; of each the main table, parts, stages, spread, differences, doses.
 
     Methods that were run on a part of the subjects stand in a table of their own, where every method's mean
     is over those subjects.
     """
-    parts = []
     main = dose_label(MAIN_DOSE)
+    parts = [_glance([row for row in rows if row["input_dose"] == main])]
     for cohort, grid in sorted({(r["cohort"], r["grid"]) for r in rows if r["metric"] != AUC}):
         here = [r for r in rows if (r["cohort"], r["grid"]) == (cohort, grid)]
         at = [r for r in here if r["input_dose"] == main]
@@ -69,6 +71,31 @@ def tables(rows: Sequence[Row], differences: Sequence[Row]) -> str:
         parts += [_difference_table(told), _dose_table([r for r in here if r["input_dose"] != main])]
     parts += _detection(rows, differences)
     return "\n".join(part for part in parts if part)
+
+
+def _glance(rows: Sequence[Row]) -> str:
+    """Every method that was run on all subjects of a cohort, the cohorts side by side; one seed of each."""
+    places = sorted({(r["cohort"], r["grid"]) for r in rows if r["metric"] != AUC})
+    found: dict[tuple[str, str], dict[int, str]] = {}
+    headings = ["method"]
+    for number, place in enumerate(places):
+        at = [r for r in rows if (r["cohort"], r["grid"]) == place]
+        sets = _subjects_by_method(at)
+        everyone = max(sets.values(), key=len)
+        headings.append(f"{', '.join(place)} (n = {len(everyone)})")
+        for method in _methods([r for r in at if r["stage"] == "full"]):
+            if sets[method] == everyone and "seed" not in method[1]:
+                cells = [_find(at, method, "full", column) for column in GLANCE]
+                told = [f"{r['mean']:.{c[4]}f}" for r, c in zip(cells, GLANCE, strict=True) if r is not None]
+                found.setdefault(method, {})[number] = " / ".join(told)
+    if not places:
+        return ""
+    body = [
+        [_label(*method), *[found[method].get(number, "") for number in range(len(places))]]
+        for method in _ordered(found)
+    ]
+    words = f"Means over subjects (lesions: over those that have any): {' / '.join(c[0] for c in GLANCE)}."
+    return f"## At a glance\n\n{words}\n\n{_lines(headings, body)}"
 
 
 def _subjects_by_method(rows: Sequence[Row]) -> dict[tuple[str, str], frozenset[str]]:
@@ -111,9 +138,12 @@ def _detection(rows: Sequence[Row], differences: Sequence[Row]) -> list[str]:
 
 
 def _methods(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    return _ordered({(r["method"], r["sampler"]) for r in rows})
+
+
+def _ordered(methods: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     order = {"input": 0, "gaussian": 1, "nlm": 2, "oracle": 9, OURS: 8}
-    found = {(r["method"], r["sampler"]) for r in rows}
-    return sorted(found, key=lambda m: (order.get(m[0], 5), m))
+    return sorted(methods, key=lambda m: (order.get(m[0], 5), m))
 
 
 def _label(method: str, sampler: str) -> str:
