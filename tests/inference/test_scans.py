@@ -116,6 +116,23 @@ def test_results_beside_the_scans_are_passed_over(denoiser, scans):
     assert scans_in(result) == [result]
 
 
+def test_what_bids_names_otherwise_is_passed_over(scans):
+    """The organs and the attenuation map beside a simulated scan are no scans."""
+    (scans / "a.nii.gz").rename(scans / "sub-1_rec-drf20_pet.nii.gz")
+    for name in ("sub-1_organs.nii.gz", "sub-1_T1w.nii", "sub-2_rec-full_pet.nii", "sub_3.nii"):
+        shutil.copy(scans / "b.nii.gz", scans / name)
+    said: list[str] = []
+    found = [path.name for path in scans_in(scans, say=said.append)]
+    assert found == ["b.nii.gz", "c.nii", "sub-1_rec-drf20_pet.nii.gz", "sub-2_rec-full_pet.nii", "sub_3.nii"]
+    assert said == [
+        f"{scans / name}: is no PET by its BIDS name, passed over"
+        for name in ("sub-1_T1w.nii", "sub-1_organs.nii.gz")
+    ]
+    for name in found[2:4]:
+        (scans / name).unlink()
+    assert len(scans_in(scans)) == 5  # no name says PET: reading them tells
+
+
 @pytest.mark.parametrize("deidentify", [False, True])
 def test_series_that_are_results_are_passed_over(denoiser, series, tmp_path, deidentify):
     one = series("in/one")

@@ -13,6 +13,7 @@ import pydicom
 
 from mapdiff.errors import InputError
 from mapdiff.formats import discover
+from mapdiff.formats.bids import is_bids_pet
 from mapdiff.formats.dicom_files import quiet
 from mapdiff.formats.nifti import is_nifti
 
@@ -37,12 +38,13 @@ def scans_in(
     """The scans at a path: itself, or those in a folder of many.
 
     A series whose files are spread over several folders is one scan, at their common parent. Folders of
-    other modalities beside PET are passed over, and so are results of mapdiff beside scans.
+    other modalities beside PET are passed over, and so are results of mapdiff beside scans, and masks, maps
+    and other modalities that BIDS names beside a scan that it names PET.
 
     Args:
         path: a file, a series' folder or a folder of many scans.
         output: where the results go.
-        say: takes a line for each folder that is passed over.
+        say: takes a line for each folder or file that is passed over.
 
     Raises:
         InputError: there is nothing there, or nothing that looks like a scan, or a series is spread over
@@ -65,6 +67,10 @@ def scans_in(
         for scan in results:
             say(f"{scan}: is a result of mapdiff, passed over")
         found = [scan for scan in found if scan not in results]
+    if any(is_bids_pet(scan) for scan in found if is_nifti(scan)):
+        for scan in [scan for scan in found if _named_otherwise(scan)]:
+            say(f"{scan}: is no PET by its BIDS name, passed over")
+            found.remove(scan)
     # Where no modality is told the header is broken: reading the scan says so.
     other = [scan for scan, first in told.items() if first and first.modality not in (PET, "")]
     if len(other) == len(found):
@@ -94,6 +100,11 @@ def _joined(scans: Sequence[Path], series: dict[Path, str]) -> list[Path]:
         joined[joined.index(parts[0])] = parent
         joined = [scan for scan in joined if scan not in parts]
     return joined
+
+
+def _named_otherwise(scan: Path) -> bool:
+    """Whether BIDS names it something else than PET: sub-001_T1w.nii.gz, sub-001_organs.nii.gz."""
+    return is_nifti(scan) and scan.name.startswith("sub-") and "_" in scan.name and not is_bids_pet(scan)
 
 
 def is_result(scan: Path, first: _Told | None = None) -> bool:
