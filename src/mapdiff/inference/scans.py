@@ -67,10 +67,11 @@ def scans_in(
         for scan in results:
             say(f"{scan}: is a result of mapdiff, passed over")
         found = [scan for scan in found if scan not in results]
-    if any(is_bids_pet(scan) for scan in found if is_nifti(scan)):
-        for scan in [scan for scan in found if _named_otherwise(scan)]:
+    if any(is_bids_pet(scan) for scan in found):
+        named = [scan for scan in found if _named_otherwise(scan)]
+        for scan in named:
             say(f"{scan}: is no PET by its BIDS name, passed over")
-            found.remove(scan)
+        found = [scan for scan in found if scan not in named]
     # Where no modality is told the header is broken: reading the scan says so.
     other = [scan for scan, first in told.items() if first and first.modality not in (PET, "")]
     if len(other) == len(found):

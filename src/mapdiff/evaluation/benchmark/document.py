@@ -1,6 +1,6 @@
 """The tables of docs/benchmark.md, written between two markers from the rows."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mapdiff.atomic import written_aside
@@ -54,7 +54,8 @@ def tables(rows: Sequence[Row], differences: Sequence[Row]) -> str:
     is over those subjects.
     """
     main = dose_label(MAIN_DOSE)
-    parts = [_glance([row for row in rows if row["input_dose"] == main])]
+    parts: list[str] = []
+    wholes: dict[str, list[Row]] = {}
     for cohort, grid in sorted({(r["cohort"], r["grid"]) for r in rows if r["metric"] != AUC}):
         here = [r for r in rows if (r["cohort"], r["grid"]) == (cohort, grid)]
         at = [r for r in here if r["input_dose"] == main]
@@ -62,6 +63,7 @@ def tables(rows: Sequence[Row], differences: Sequence[Row]) -> str:
         sets = _subjects_by_method(at)
         everyone = max(sets.values(), key=len)
         whole = [r for r in at if sets[r["method"], r["sampler"]] == everyone]
+        wholes[f"{cohort}, {grid} (n = {len(everyone)})"] = whole
         parts += [f"## {cohort}, {grid}\n", f"### Input {main}\n", _table(whole, MAIN, True)]
         parts += [_table(whole, PARTS, False), _stage_table(at)]
         for some in sorted({s for s in sets.values() if s and s < everyone}, key=len, reverse=True):
@@ -69,33 +71,26 @@ def tables(rows: Sequence[Row], differences: Sequence[Row]) -> str:
             parts.append(_table(_restricted(at, some), FEW, False))
         parts += [_table(at, SPREAD, False)]
         parts += [_difference_table(told), _dose_table([r for r in here if r["input_dose"] != main])]
-    parts += _detection(rows, differences)
+    parts = [_glance(wholes), *parts, *_detection(rows, differences)]
     return "\n".join(part for part in parts if part)
 
 
-def _glance(rows: Sequence[Row]) -> str:
-    """Every method that was run on all subjects of a cohort, the cohorts side by side; one seed of each."""
-    places = sorted({(r["cohort"], r["grid"]) for r in rows if r["metric"] != AUC})
-    found: dict[tuple[str, str], dict[int, str]] = {}
-    headings = ["method"]
-    for number, place in enumerate(places):
-        at = [r for r in rows if (r["cohort"], r["grid"]) == place]
-        sets = _subjects_by_method(at)
-        everyone = max(sets.values(), key=len)
-        headings.append(f"{', '.join(place)} (n = {len(everyone)})")
-        for method in _methods([r for r in at if r["stage"] == "full"]):
-            if sets[method] == everyone and "seed" not in method[1]:
-                cells = [_find(at, method, "full", column) for column in GLANCE]
-                told = [f"{r['mean']:.{c[4]}f}" for r, c in zip(cells, GLANCE, strict=True) if r is not None]
-                found.setdefault(method, {})[number] = " / ".join(told)
-    if not places:
+def _glance(cohorts: Mapping[str, Sequence[Row]]) -> str:
+    """The cohorts side by side, by heading; one seed of each method."""
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for heading, rows in cohorts.items():
+        for method in _methods([r for r in rows if r["stage"] == "full" and "seed" not in r["sampler"]]):
+            cells = [_find(rows, method, "full", column) for column in GLANCE]
+            told = [f"{r['mean']:.{c[4]}f}" for r, c in zip(cells, GLANCE, strict=True) if r is not None]
+            found.setdefault(method, {})[heading] = " / ".join(told)
+    if not found:
         return ""
     body = [
-        [_label(*method), *[found[method].get(number, "") for number in range(len(places))]]
+        [_label(*method), *[found[method].get(heading, "") for heading in cohorts]]
         for method in _ordered(found)
     ]
     words = f"Means over subjects (lesions: over those that have any): {' / '.join(c[0] for c in GLANCE)}."
-    return f"## At a glance\n\n{words}\n\n{_lines(headings, body)}"
+    return f"## At a glance\n\n{words}\n\n{_lines(['method', *cohorts], body)}"
 
 
 def _subjects_by_method(rows: Sequence[Row]) -> dict[tuple[str, str], frozenset[str]]:
