@@ -1,5 +1,6 @@
 """Driving a page in the browser of conftest.py."""
 
+import contextlib
 import json
 import time
 from pathlib import Path
@@ -49,7 +50,11 @@ def saved(browser, button: str, ending: str, seconds: float = 30.0) -> Path:
     before = set(browser.downloads.iterdir())
     browser.execute_script("document.getElementById(arguments[0]).click()", button)
     end = time.monotonic() + seconds
-    while not (new := [p for p in set(browser.downloads.iterdir()) - before if p.name.endswith(ending)]):
+    while True:
+        # A browser reserves the name with an empty file, and moves the whole one there at the end.
+        for path in set(browser.downloads.iterdir()) - before:
+            with contextlib.suppress(FileNotFoundError):
+                if path.name.endswith(ending) and path.stat().st_size:
+                    return path
         assert time.monotonic() < end, f"{button} saved nothing"
         time.sleep(0.1)
-    return new[0]

@@ -37,7 +37,7 @@ from mapdiff.training.folder import (
 )
 from mapdiff.training.keeper import Keeper
 from mapdiff.training.optimizer import optimizer_for
-from mapdiff.training.processes import first_alone, launched, same_for_all, share_of
+from mapdiff.training.processes import first_alone, launched, part_at_exit, same_for_all, share_of
 from mapdiff.training.stopping import Stopper
 
 
@@ -114,12 +114,15 @@ def train(
             check_same(header["facts"], facts, run)
             if header["step"] >= config.steps:
                 tell(f"the run is finished: {config.steps} steps")
+                part_at_exit()
                 return run / MODEL_FILE
         with stopper.training(), kept_heap():
             going_on = header is not None
-            return _run(
+            model = _run(
                 fabric, run, config, resources, data, init, facts, restart, going_on, share, stopper, tell
             )
+        part_at_exit()
+        return model
 
 
 def _run(

@@ -1,5 +1,6 @@
 """One training in several processes: how they are started, and which patches each of them has."""
 
+import atexit
 import logging
 import os
 import sys
@@ -51,6 +52,21 @@ def launched(resources: Resources) -> Fabric:
         raise InputError(f"cannot run on {devices} x {accelerator}: {error}") from None
     fabric.launch()
     return fabric
+
+
+def part_at_exit() -> None:
+    """After the last word between processes: have gloo's threads stopped while the interpreter still runs.
+
+    Lightning does so for NCCL alone; a thread of gloo that frees its last tensors while Python ends aborts
+    the process (https://github.com/pytorch/pytorch/pull/179291), when all is saved. Not where a process
+    fails: its group would wait for what the others will never send.
+    """
+    atexit.register(_part)
+
+
+def _part() -> None:
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def first_alone(fabric: Fabric, work: Callable[[], T]) -> T:
