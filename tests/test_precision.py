@@ -9,12 +9,15 @@ from mapdiff.precision import best_precision
     [
         ({"avx2": True, "avx512_bf16": False, "amx_bf16": False}, "float32"),
         ({"avx2": True, "avx512_bf16": True, "amx_bf16": False}, "bf16"),
+        ({"cpu_name": "AMD EPYC", "avx512_bf16": True, "amx_bf16": False}, "bf16"),
+        ({"cpu_name": "Intel Xeon", "avx512_bf16": True, "amx_bf16": False}, "float32"),
+        ({"cpu_name": "Intel Xeon", "avx512_bf16": True, "amx_bf16": True}, "bf16"),
         ({"avx2": True, "avx512_bf16": False, "amx_bf16": True}, "bf16"),
         ({}, "float32"),
     ],
 )
 def test_the_processors_flags_decide(
-    flags: dict[str, bool], wanted: str, monkeypatch: pytest.MonkeyPatch
+    flags: dict[str, bool | str], wanted: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: flags)
     assert best_precision("cpu") == wanted

@@ -8,10 +8,12 @@ Precision = Literal["bf16", "float32"]
 
 
 def best_precision(device: torch.device | str = "cpu") -> Precision:
-    """bfloat16 where the processor multiplies it, float32 elsewhere.
+    """bfloat16 where the processor multiplies it faster than float32, float32 elsewhere.
 
     Processors without bfloat16 instructions emulate it, a hundred times slower than float32, so the flags are
-    asked, not the library (which runs it anywhere).
+    asked, not the library (which runs it anywhere). Intel's with avx512_bf16 alone (its Xeons in virtual
+    machines that hide their tiles) do have the instruction, at half the rate that AMD's has: conv3d ran at
+    0.18 TFLOP/s on one where float32 ran at 0.30 (docs/speed.md).
 
     Args:
         device: where the network will run.
@@ -19,4 +21,5 @@ def best_precision(device: torch.device | str = "cpu") -> Precision:
     if torch.device(device).type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     flags = torch.cpu.get_capabilities()
-    return "bf16" if flags.get("avx512_bf16") or flags.get("amx_bf16") or flags.get("bf16") else "float32"
+    vectors = flags.get("avx512_bf16") and "Intel" not in str(flags.get("cpu_name"))
+    return "bf16" if vectors or flags.get("amx_bf16") or flags.get("bf16") else "float32"
