@@ -13,7 +13,7 @@ bash "$here/training-stores.sh" "$work/train"
 
 train() { # RUN METHOD SEED STEPS
   mapdiff train "$work"/train/*.store -o "$work/ablations/$1" --method "$2" --seed "$3" --steps "$4" \
-    --channels 24,32,48 --blocks 2,1,1 --calibration "$work/train/calibration.json" --checkpoint-every "$4"
+    --channels 24,32,48 --blocks 2,1,1 --patch 48 --batch 2 --calibration "$work/train/calibration.json" --checkpoint-every "$4"
   mapdiff export "$work/ablations/$1" -o "$work/ablations/$1.safetensors" --overwrite
 }
 for method in map-diff map-diff-no-anchors map-diff-no-own-stages unet map-diff-paper map-diff-paper-no-anchors \

@@ -16,7 +16,7 @@ train() { # RUN METHOD SEED STEPS, further options
   local run=$1 method=$2 seed=$3 n=$4
   shift 4
   mapdiff train "$work"/train/*.store -o "$work/trained/$run" --method "$method" --seed "$seed" --steps "$n" \
-    --channels 32,48,64 --blocks 3,1,1 --learning-rate 2.5e-3 --checkpoint-every 400 \
+    --channels 32,48,64 --blocks 3,1,1 --learning-rate 2.5e-3 --patch 48 --batch 2 --checkpoint-every 400 \
     --calibration "$work/train/calibration.json" "$@"
   # Anew each time: a run that was stopped and went on has other weights.
   mapdiff export "$work/trained/$run" -o "$work/weights/$run.safetensors" --overwrite

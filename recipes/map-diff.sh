@@ -11,6 +11,6 @@ runs=${1:?a folder for cohorts and run}
 here=$(dirname "$0")
 bash "$here/training-stores.sh" "$runs/train"
 git -C "$here" show 4ef7a81:./../src/mapdiff/weights/map-diff.safetensors > "$runs/start.safetensors"
-mapdiff train "$runs"/train/*.store -o "$runs/shipping" --steps 2100 --checkpoint-every 150 \
+mapdiff train "$runs"/train/*.store -o "$runs/shipping" --steps 2100 --patch 48 --batch 2 --checkpoint-every 150 \
   --init "$runs/start.safetensors" --learning-rate 6e-4 --calibration "$runs/train/calibration.json"
 mapdiff export "$runs/shipping" -o "$runs/map-diff.safetensors" --overwrite

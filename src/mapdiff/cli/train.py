@@ -14,8 +14,17 @@ def train(
     output: Annotated[Path, typer.Option("-o", "--output", help="The run's folder.")],
     method: Annotated[str, typer.Option(help="What to train.")] = "map-diff",
     steps: Annotated[int, typer.Option(help="Optimiser steps of the whole run.")] = 4000,
-    batch: Annotated[int, typer.Option(help="Patches per step, over all processes.")] = 2,
-    patch: Annotated[int, typer.Option(help="Edge of a patch, voxels; a multiple of 8.")] = 48,
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            help="Patches per step, over all processes. Default: 16, swin-unetr 2; with --patch as many as "
+            "have the voxels of those."
+        ),
+    ] = None,
+    patch: Annotated[
+        int | None,
+        typer.Option(help="Edge of a patch, voxels; a multiple of 8. Default: 24, swin-unetr 64."),
+    ] = None,
     learning_rate: Annotated[
         float, typer.Option(help="After the warm-up; it falls to zero over the steps.")
     ] = 1e-3,
@@ -75,18 +84,19 @@ def train(
 
     from mapdiff.diffusion.calibration import calibration_of_models
     from mapdiff.errors import InputError
-    from mapdiff.training.config import Resources, TrainingConfig, blocks_of, widths_of
+    from mapdiff.training.config import Resources, TrainingConfig, blocks_of, patches_of, widths_of
 
     shape: dict[str, Any] = {}
     if channels is not None:
         shape["channels"] = widths_of(channels)
     if blocks is not None:
         shape["blocks"] = blocks_of(blocks)
+    edge, number = patches_of(method, patch, batch)
     config = TrainingConfig(
         method=method,
         steps=steps,
-        batch=batch,
-        patch=patch,
+        batch=number,
+        patch=edge,
         optimizer=optimizer,
         learning_rate=learning_rate,
         validation=validation,

@@ -98,6 +98,11 @@ class Method(Protocol):
         """Edge of the smallest patch that its training takes, voxels."""
         ...
 
+    @property
+    def usual_patches(self) -> tuple[int, int]:
+        """Edge of the patches that its training takes where nothing is told, voxels, and how many a step."""
+        ...
+
     def build(self, channels: tuple[int, ...], blocks: tuple[int, ...]) -> nn.Module:
         """An untrained network of that many channels and blocks at each resolution."""
         ...

@@ -19,11 +19,14 @@ class SingleDenoiser:
         name: what `--method` calls it.
         inputs: how training inputs are drawn.
         smallest_patch: edge of the smallest patch that its training takes, voxels.
+        usual_patches: edge of those that it takes where nothing is told, and how many a step. Many small ones
+            teach more than few large ones of as many voxels (docs/training.md).
     """
 
     name: str = ""
     inputs: Inputs = INPUTS
     smallest_patch: ClassVar[int] = 16
+    usual_patches: ClassVar[tuple[int, int]] = (24, 16)
 
     def build(self, channels: tuple[int, ...], blocks: tuple[int, ...]) -> nn.Module:
         """An untrained denoiser."""

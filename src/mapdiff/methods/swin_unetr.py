@@ -1,9 +1,11 @@
 """The Transformer: MONAI's SwinUNETR as a regression network (see `networks.swin_unetr` for its trap).
 
-Train it with `--patch 64`: it pads smaller patches to 64 voxels, which costs as much and teaches less.
+Its patches are of 64 voxels where nothing is told: it pads smaller ones to that, which costs as much and
+teaches less.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from mapdiff.methods.one_shot import OneShot
 from mapdiff.networks.swin_unetr import SwinUnetr, SwinUnetrConfig
@@ -14,6 +16,7 @@ class SwinUnetrRegression(OneShot):
     """One evaluation of SwinUNETR."""
 
     name: str = "swin-unetr"
+    usual_patches: ClassVar[tuple[int, int]] = (64, 2)
 
     def build(self, channels: tuple[int, ...], blocks: tuple[int, ...]) -> SwinUnetr:
         """An untrained network; of `channels` the first counts, about twice MONAI's feature size."""

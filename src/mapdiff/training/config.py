@@ -30,8 +30,8 @@ class TrainingConfig:
 
     method: str = "map-diff"
     steps: int = 4000
-    batch: int = 2
-    patch: int = 48
+    batch: int = 16
+    patch: int = 24
     optimizer: str = "muon"
     learning_rate: float = 1e-3
     warmup: int = 100
@@ -69,6 +69,20 @@ class TrainingConfig:
             return self.learning_rate * (step + 1) / self.warmup
         done = (step - self.warmup) / max(self.steps - self.warmup, 1)
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+
+
+def patches_of(method: str, patch: int | None, batch: int | None) -> tuple[int, int]:
+    """Edge of the patches and their number per step, where one of them or neither was told.
+
+    What is not told is the method's own; to a patch that is told belong as many as have the voxels of that.
+
+    Raises:
+        InputError: there is no such method.
+    """
+    edge, number = method_named(method).usual_patches
+    if patch is not None and batch is None:
+        batch = max(1, round(number * edge**3 / max(patch, 1) ** 3))
+    return edge if patch is None else patch, number if batch is None else batch
 
 
 def widths_of(text: str) -> tuple[int, ...]:

@@ -265,7 +265,7 @@ def _advice_on_memory(config: TrainingConfig, resources: Resources) -> Iterator[
         raise InputError(
             f"out of memory with {config.batch} patches of {config.patch}^3 in {resources.accumulate} "
             f"piece(s): --accumulate {2 * resources.accumulate} takes half the memory and trains the same; "
-            "or a smaller --patch"
+            "or a smaller --batch"
         ) from None
 
 
