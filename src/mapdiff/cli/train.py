@@ -17,13 +17,13 @@ def train(
     batch: Annotated[
         int | None,
         typer.Option(
-            help="Patches per step, over all processes. Default: 16, swin-unetr 2; with --patch as many as "
+            help="Patches per step, over all processes. Default: 8, swin-unetr 2; with --patch as many as "
             "have the voxels of those."
         ),
     ] = None,
     patch: Annotated[
         int | None,
-        typer.Option(help="Edge of a patch, voxels; a multiple of 8. Default: 24, swin-unetr 64."),
+        typer.Option(help="Edge of a patch, voxels; a multiple of 8. Default: 32, swin-unetr 64."),
     ] = None,
     learning_rate: Annotated[
         float, typer.Option(help="After the warm-up; it falls to zero over the steps.")

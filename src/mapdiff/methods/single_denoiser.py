@@ -26,7 +26,7 @@ class SingleDenoiser:
     name: str = ""
     inputs: Inputs = INPUTS
     smallest_patch: ClassVar[int] = 16
-    usual_patches: ClassVar[tuple[int, int]] = (24, 16)
+    usual_patches: ClassVar[tuple[int, int]] = (32, 8)
 
     def build(self, channels: tuple[int, ...], blocks: tuple[int, ...]) -> nn.Module:
         """An untrained denoiser."""

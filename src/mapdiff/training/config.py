@@ -30,8 +30,8 @@ class TrainingConfig:
 
     method: str = "map-diff"
     steps: int = 4000
-    batch: int = 16
-    patch: int = 24
+    batch: int = 8
+    patch: int = 32
     optimizer: str = "muon"
     learning_rate: float = 1e-3
     warmup: int = 100
