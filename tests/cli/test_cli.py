@@ -113,7 +113,7 @@ def test_a_bad_scan_is_one_line(call, tmp_path, small_model, scan, verb, kind):
         (["train", "COHORT", "--validation", "3", "-o", "OUT"], "3"),
         (["train", "COHORT", "--device", "abacus", "-o", "OUT"], "abacus"),
         (["train", "COHORT", "--max-hours", "0", "-o", "OUT"], "max-hours"),
-        (["train", "COHORT", "--accumulate", "4", "-o", "OUT"], "batch"),
+        (["train", "COHORT", "--accumulate", "3", "-o", "OUT"], "batch"),
         (["train", "COHORT", "--init", "magic", "-o", "OUT"], "magic"),
         (["train", "COHORT", "--init", "MODEL", "--channels", "8,8,128", "-o", "OUT"], "--channels"),
         (["train", "COHORT", "--init", "MODEL", "--blocks", "1,1,5", "-o", "OUT"], "--blocks"),
