@@ -12,8 +12,8 @@ def best_precision(device: torch.device | str = "cpu") -> Precision:
 
     Processors without bfloat16 instructions emulate it, a hundred times slower than float32, so the flags are
     asked, not the library (which runs it anywhere). Intel's with avx512_bf16 alone (its Xeons in virtual
-    machines that hide their tiles) do have the instruction, at half the rate that AMD's has: conv3d ran at
-    0.18 TFLOP/s on one where float32 ran at 0.30 (docs/speed.md).
+    machines that hide their tiles) do have the instruction, but a slow one: conv3d peaked at 0.20 TFLOP/s on
+    one where float32 peaked at 0.39 (docs/speed.md).
 
     Args:
         device: where the network will run.

@@ -27,20 +27,8 @@ def train(monkeypatch, capsys):
     """`train(word, ...)` runs the verb; gives its last line, after checking that it is one error's line."""
 
     def run(*words: object) -> str:
-        settings = [
-            "--steps",
-            "2",
-            "--patch",
-            "16",
-            "--batch",
-            "2",
-            "--validation",
-            "1",
-            "--device",
-            "cpu",
-            "--workers",
-            "0",
-        ]
+        settings = ["--steps", "2", "--patch", "16", "--batch", "2", "--validation", "1"]
+        settings += ["--device", "cpu", "--workers", "0"]
         monkeypatch.setattr(sys, "argv", ["mapdiff", "train", *map(str, words), *settings, "--jobs", "1"])
         with pytest.raises(SystemExit) as stop:
             cli_main.run()

@@ -112,17 +112,16 @@ def train(
         facts["calibration"] = hashlib.sha256(data.calibration.to_json().encode()).hexdigest()[:12]
         if header is not None:
             check_same(header["facts"], facts, run)
-            if header["step"] >= config.steps:
-                tell(f"the run is finished: {config.steps} steps")
-                part_at_exit()
-                return run / MODEL_FILE
-        with stopper.training(), kept_heap():
-            going_on = header is not None
-            model = _run(
-                fabric, run, config, resources, data, init, facts, restart, going_on, share, stopper, tell
-            )
-        part_at_exit()
-        return model
+        if header is not None and header["step"] >= config.steps:
+            tell(f"the run is finished: {config.steps} steps")
+        else:
+            with stopper.training(), kept_heap():
+                going_on = header is not None
+                _run(
+                    fabric, run, config, resources, data, init, facts, restart, going_on, share, stopper, tell
+                )
+    part_at_exit()
+    return run / MODEL_FILE
 
 
 def _run(
@@ -138,7 +137,7 @@ def _run(
     share: slice,
     stopper: Stopper,
     say: Callable[[str], None],
-) -> Path:
+) -> None:
     sampler = PatchSampler(data.train, data.train_levels, config.patch, config.batch, config.seed)
     method = method_named(config.method)
     torch.manual_seed(config.seed)
@@ -208,7 +207,6 @@ def _run(
                 break
     if keeper is not None:
         keeper.log.close()
-    return run / MODEL_FILE
 
 
 def _check_finite(sums: Mapping[str, float], since: int, config: TrainingConfig) -> None:
