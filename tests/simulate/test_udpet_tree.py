@@ -1,5 +1,6 @@
 """A simulated cohort in the real cohort's tree, and from there through `ingest`."""
 
+import json
 from fractions import Fraction
 
 import numpy as np
@@ -9,8 +10,8 @@ from mapdiff.cohort.ingest import INGESTED, ingest
 from mapdiff.cohort.layout import dose_path
 from mapdiff.errors import InputError
 from mapdiff.formats import read
-from mapdiff.simulate.cohort import CohortPlan, simulate_cohort
-from mapdiff.simulate.udpet_tree import simulate_tree, subject_folder
+from mapdiff.simulate.cohort import CohortPlan, plan_facts, simulate_cohort
+from mapdiff.simulate.udpet_tree import MARKER, simulate_tree, subject_folder
 
 FULL = Fraction(1)
 DOSES = (FULL, Fraction(1, 4), Fraction(1, 20))
@@ -26,10 +27,14 @@ def test_folders_are_named_as_the_real_ones():
 
 def test_the_tree_holds_the_cohort_and_ingest_reads_it(tmp_path):
     told = []
+    left = tmp_path / "tree" / subject_folder("uexplorer", 1)
+    left = left.with_name(f".aside-0123abcd-{left.name}") / ".simulated"  # by a run that was killed
+    left.mkdir(parents=True)
+    (tmp_path / "tree" / MARKER).write_text(json.dumps(plan_facts(PLAN)))
     (folder,) = simulate_tree(PLAN, tmp_path / "tree", lambda name, made: told.append((name, made)))
     names = {"2.886 x 600 WB NORMAL", "2.886 x 600 WB D4", "2.886 x 600 WB D20"}
     assert {path.name for path in folder.iterdir()} == names
-    assert {path.name for path in folder.parent.iterdir()} == {folder.name}  # no work folder is left
+    assert {path.name for path in folder.parent.iterdir()} == {folder.name}  # nothing is left of either run
     simulate_cohort(PLAN, tmp_path / "bids")
     (entry,) = ingest(tmp_path / "tree", tmp_path / "cohort", DOSES)
     assert entry.status == INGESTED, entry.faults

@@ -2,8 +2,8 @@
 
 import json
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from mapdiff import __version__
-from mapdiff.atomic import check_target, written_aside
+from mapdiff.atomic import check_target, locked, remove_asides, written_aside
 from mapdiff.cohort.layout import doses_of
 from mapdiff.errors import InputError
 from mapdiff.formats import read
 from mapdiff.formats.dicom_series import new_study, series_of, write_series
 from mapdiff.formats.udpet import QUADRA, UEXPLORER, folder_of_dose
-from mapdiff.simulate.cohort import CohortPlan, bytes_per_subject, plan_facts, simulate_subject
+from mapdiff.simulate.cohort import LOCK_FILE, CohortPlan, bytes_per_subject, plan_facts, simulate_subject
 from mapdiff.simulate.space import check_space
 from mapdiff.volume import Volume
 
@@ -69,7 +69,8 @@ def simulate_tree(
         The subjects' folders.
 
     Raises:
-        InputError: the scanner has no such tree, the folder holds something else, or the disk is too small.
+        InputError: the scanner has no such tree, the folder holds something else, another process simulates
+            in it, or the disk is too small.
     """
     targets = [folder / subject_folder(plan.scanner, number) for number in range(1, plan.subjects + 1)]
     # A DICOM slice has 2 bytes a voxel, air and all, where the packed image has about a third of 4.
@@ -85,12 +86,15 @@ def simulate_tree(
         check_target(folder, overwrite=None)
         with written_aside(marker) as aside:
             aside.write_text(json.dumps({**facts, "mapdiff": __version__}, indent=1))
-    for number, target in enumerate(targets, 1):
-        made = not target.exists()
-        if made:
-            with written_aside(target) as aside:
-                _write_subject(plan, number, aside, on_slices)
-        on_subject(f"sub-{number:03d}", made)
+    # A tree that is whole may be read-only.
+    with locked(folder / LOCK_FILE, "simulates") if missing else nullcontext():
+        for number, target in enumerate(targets, 1):
+            made = not target.exists()
+            if made:
+                remove_asides(target)
+                with written_aside(target) as aside:
+                    _write_subject(plan, number, aside, on_slices)
+            on_subject(f"sub-{number:03d}", made)
     return targets
 
 
@@ -100,17 +104,15 @@ def _write_subject(
     name = f"sub-{number:03d}"
     study = new_study(_began(number), f"Simulated^{name}", name, f"{plan.scanner} {plan.seed} {number}")
     ending = ".IMA" if plan.scanner == QUADRA else ".dcm"
-    # Beside the target, since the doses of a native scan may be larger than the system's temporary folder.
-    work = Path(tempfile.mkdtemp(prefix=".simulated-", dir=target.parent))
-    try:
-        simulate_subject(plan, number, name, work / name, on_slices)
-        target.mkdir()
-        for n, (dose, path) in enumerate(doses_of(work / name).items(), 1):
-            described = folder_of_dose(plan.scanner, dose)
-            volume = _as_scanned(read(path))
-            write_series(series_of(volume, study, described, n), target / described, ending)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    # Within the target, since the doses of a native scan may be larger than the system's temporary folder.
+    work = target / ".simulated"
+    work.mkdir(parents=True)
+    simulate_subject(plan, number, name, work / name, on_slices)
+    for n, (dose, path) in enumerate(doses_of(work / name).items(), 1):
+        described = folder_of_dose(plan.scanner, dose)
+        volume = _as_scanned(read(path))
+        write_series(series_of(volume, study, described, n), target / described, ending)
+    shutil.rmtree(work)
 
 
 def _as_scanned(volume: Volume) -> Volume:
