@@ -11,6 +11,7 @@ that goes on from a run NAME-half is drawn behind it.
 import argparse
 import csv
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +36,16 @@ def curve_of(run: Path) -> dict[str, Any]:
 
 
 def draw(curves: dict[str, dict[str, Any]], path: Path) -> None:
-    """One line for each run; seeds of a method share a colour."""
-    figure, grid = new_figure(7, 4.2)
+    """One line for each run; those of a method share a colour."""
+    figure, grid = new_figure(8.5, 4.2)
     axes = grid[0][0]
     methods = list(dict.fromkeys(str(curve["method"]) for curve in curves.values()))
+    drawn: Counter[str] = Counter()
     for name, curve in curves.items():
-        colour = OKABE_ITO[methods.index(str(curve["method"])) % len(OKABE_ITO)]
-        style = ("-", "--", ":")[curve["seed"] % 3]
+        method = str(curve["method"])
+        colour = OKABE_ITO[methods.index(method) % len(OKABE_ITO)]
+        style = ("-", "--", ":")[drawn[method] % 3]
+        drawn[method] += 1
         before = curves[f"{name}-half"]["steps"] if f"{name}-half" in curves else 0
         steps = [before + step for step in curve["step"]]
         axes.plot(steps, curve["validation_psnr_db"], style, color=colour, label=name, marker=".")
@@ -50,7 +54,7 @@ def draw(curves: dict[str, dict[str, Any]], path: Path) -> None:
         ylabel="validation PSNR, dB",
         title="The method's own sampler on held-out boxes at 1/20, against the truth",
     )
-    axes.legend(fontsize=8)
+    figure.legend(fontsize=8, loc="outside right upper")
     figure.savefig(path, dpi=120)
 
 
