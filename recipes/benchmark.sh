@@ -23,7 +23,7 @@ train() { # RUN METHOD SEED STEPS, further options
 }
 train map-diff map-diff 0 "$steps"
 train unet unet 0 "$steps"
-# By validation ddpm is better with few large patches, all others with many small ones (docs/rivals.md).
+# By validation ddpm is better with few large patches, map-diff, unet and gan with many small ones (docs/rivals.md).
 train ddpm ddpm 0 $((2 * steps)) --checkpoint-every 1600 --patch 48 --batch 2
 train ddpm-patches-32 ddpm 0 $((2 * steps)) --checkpoint-every 1600
 train gan gan 0 "$steps"
