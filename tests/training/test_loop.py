@@ -392,8 +392,20 @@ def test_out_of_memory_is_advice(store, tmp_path, monkeypatch, error):
         raise error
 
     monkeypatch.setattr(MapDiff, "loss", hungry)
-    with pytest.raises(InputError, match=r"out of memory with 1 patches of 16\^3.*--accumulate 2"):
+    with pytest.raises(InputError, match=r"out of memory with 6 patches of 16\^3 in 2 .*--accumulate 3"):
+        go(store, tmp_path / "run", dataclasses.replace(CONFIG, batch=6), {"accumulate": 2})
+
+
+def test_out_of_memory_with_one_patch_a_piece_is_advice_that_can_be_followed(store, tmp_path, monkeypatch):
+    """More pieces than patches are refused, so they are not what is advised."""
+
+    def hungry(*args, **kwargs):
+        raise MemoryError
+
+    monkeypatch.setattr(MapDiff, "loss", hungry)
+    with pytest.raises(InputError, match=r"out of memory with 1 patches of 16\^3.*a smaller --patch") as told:
         go(store, tmp_path / "run")
+    assert "--accumulate" not in str(told.value)
 
 
 def test_a_training_that_breaks_out_stops_and_saves_nothing_of_it(store, tmp_path):

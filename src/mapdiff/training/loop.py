@@ -175,7 +175,7 @@ def _run(
             for turn, optimizer in zip(turns, wrapped_optimizers, strict=True):
                 for group in optimizer.param_groups:
                     group["lr"] = rate
-                with _advice_on_memory(config, resources):
+                with _advice_on_memory(config, resources, fabric.world_size):
                     losses = _backward(
                         fabric, wrapped, method, batch, data.calibration, draws, turn, resources.accumulate
                     )
@@ -252,7 +252,7 @@ def _mean_over_processes(fabric: Fabric, value: Tensor) -> float:
 
 
 @contextmanager
-def _advice_on_memory(config: TrainingConfig, resources: Resources) -> Iterator[None]:
+def _advice_on_memory(config: TrainingConfig, resources: Resources, processes: int) -> Iterator[None]:
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
@@ -260,10 +260,14 @@ def _advice_on_memory(config: TrainingConfig, resources: Resources) -> Iterator[
             told = str(error).lower()
             if "can't allocate memory" not in told and "not enough memory" not in told:
                 raise
+        # The next number of pieces that shares the patches out evenly; none where each is a piece already.
+        own, now = config.batch // processes, resources.accumulate
+        more = next((n for n in range(now + 1, own + 1) if own % n == 0), None)
+        advice = "a smaller --patch, or fewer --channels"
+        if more is not None:
+            advice = f"--accumulate {more} takes less and trains the same; or a smaller --batch"
         raise InputError(
-            f"out of memory with {config.batch} patches of {config.patch}^3 in {resources.accumulate} "
-            f"piece(s): --accumulate {2 * resources.accumulate} takes half the memory and trains the same; "
-            "or a smaller --batch"
+            f"out of memory with {config.batch} patches of {config.patch}^3 in {now} piece(s): {advice}"
         ) from None
 
 
