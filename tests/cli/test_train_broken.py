@@ -101,10 +101,10 @@ def test_channels_that_make_no_network(train, cohort, tmp_path, channels):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("blocks", ["2", "2,2,x", "2,0,1", "1,1,1,1", "3,1,17"])
+@pytest.mark.parametrize("blocks", ["2", "2,2,x", "0,1,1", "2,-1,1", "1,1,1,1", "3,1,17"])
 def test_blocks_that_make_no_network(train, cohort, tmp_path, blocks):
     line = train(cohort, "-o", tmp_path / "run", "--blocks", blocks)
-    assert f"--blocks {blocks}: three numbers from 1 to 16" in line
+    assert f"--blocks {blocks}: three numbers up to 16" in line
     assert not (tmp_path / "run").exists()
 
 

@@ -101,11 +101,11 @@ def blocks_of(text: str) -> tuple[int, ...]:
     """Residual blocks at each resolution from "2,2,2".
 
     Raises:
-        InputError: they are not three numbers from 1 to 16.
+        InputError: they are not three numbers up to 16, the first of them 1 or more.
     """
     blocks = _three(text)
-    if not blocks or not all(1 <= n <= 16 for n in blocks):
-        raise InputError(f"--blocks {text}: three numbers from 1 to 16, as 2,2,2")
+    if not blocks or not all(0 <= n <= 16 for n in blocks) or not blocks[0]:
+        raise InputError(f"--blocks {text}: three numbers up to 16, as 2,2,2, the first 1 or more")
     return blocks
 
 
