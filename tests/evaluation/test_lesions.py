@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from mapdiff.errors import InputError
+from mapdiff.evaluation.compare import compare
 from mapdiff.evaluation.contours import polygon, rasterise
 from mapdiff.evaluation.lesion_files import RTSTRUCT_CLASS, SEG_CLASS, read_lesions
 from mapdiff.evaluation.lesions import lesion_figures, measure
@@ -178,9 +179,16 @@ def test_contours_along_any_axis(axis):
 def test_contours_on_coarser_slices_fill_those_between_but_not_a_gap():
     contours = [square(2.5, 7.5, plane) for plane in (2.0, 4.0, 6.0, 14.0, 16.0)]
     filled = rasterise(contours, (12, 12, 20)).any(axis=(0, 1))
-    assert filled[1:8].all()
-    assert filled[13:18].all()
-    assert not filled[8:13].any()
+    assert np.flatnonzero(filled).tolist() == [*range(1, 7), *range(13, 17)]
+
+
+@pytest.mark.parametrize("gap", [1, 2, 3, 4])
+@pytest.mark.parametrize("offset", [0.0, 0.5, 0.004, -0.004, 0.496])
+def test_contours_fill_as_many_slices_as_they_are_thick(gap, offset):
+    """Half way between two contours a slice belongs to one of them, at the ends too: the volume is kept."""
+    planes = 10 + offset + gap * np.arange(4)
+    mask = rasterise([square(2.5, 7.5, plane) for plane in planes], (12, 12, 40))
+    assert mask.sum() == 25 * 4 * gap
 
 
 def test_jittered_planes_fall_on_their_slices():
@@ -288,6 +296,46 @@ def test_nifti_labels_and_pieces(tmp_path):
     assert [(lesion.name, lesion.mask.sum()) for lesion in found.lesions] == [("label 1", 8), ("label 4", 35)]
 
 
+def test_what_of_a_mask_lies_beside_the_scan_is_left_out_and_said(tmp_path):
+    """A mask of a longer field of view: the lesion beyond the scan is told, not an error."""
+    grid, longer = scan(), scan((20, 24, 40))
+    labels = np.zeros(longer.shape, np.uint8)
+    labels[2:5, 3:5, 2:4], labels[2:5, 3:5, 30:33] = 1, 2
+    nib.save(nib.Nifti1Image(labels, longer.affine), tmp_path / "longer.nii")
+    found = read_lesions(tmp_path / "longer.nii", grid)
+    assert [lesion.name for lesion in found.lesions] == ["label 1"]
+    assert found.notes == ("label 2 has no voxel in the scan and is left out",)
+    segments = {"here": labels == 1, "beyond": labels == 2}
+    found = read_lesions(write_seg(tmp_path / "s.dcm", segments, longer.affine), grid)
+    assert [lesion.name for lesion in found.lesions] == ["here"]
+    assert found.notes == ("beyond has no voxel in the scan and is left out",)
+
+
+def test_a_mask_without_orientation_lies_on_the_scans_voxels(tmp_path):
+    """Not mirrored by the affine that a header without codes stands for."""
+    grid = scan(affine=np.diag([4.0, 4.0, 4.0, 1.0]))
+    labels = np.zeros(grid.shape, np.uint8)
+    labels[2:5, 3:5, 2:4] = 1
+    nib.save(nib.Nifti1Image(labels, None), tmp_path / "m.nii")
+    found = read_lesions(tmp_path / "m.nii", grid)
+    assert (found.full("lesion 1") == (labels > 0)).all()
+    assert "tells no orientation" in found.notes[0]
+    nib.save(nib.Nifti1Image(labels[:-1], None), tmp_path / "other.nii")
+    with pytest.raises(InputError, match=r"tells no orientation .* another shape"):
+        read_lesions(tmp_path / "other.nii", grid)
+
+
+def test_a_lesion_called_as_a_region_does_not_take_its_place(tmp_path):
+    contours = [square(3.5, 9.5, k) for k in (4, 5)]
+    rois = {"body": contours, "volume": contours, "T": contours}
+    image = scan()
+    image.array[3:10, 3:10] = 4
+    found = read_lesions(write_rtstruct(tmp_path / "r.dcm", rois, image.affine), image)
+    assert [lesion.name for lesion in found.lesions] == ["body (2)", "volume (2)", "T"]
+    regions = {figure.region for figure in compare(image, image, found)}
+    assert regions == {"volume", "body", "body (2)", "volume (2)", "T"}
+
+
 def test_flipped_mask_lies_where_it_belongs(tmp_path):
     grid = scan()
     labels = np.zeros(grid.shape, np.uint8)
@@ -335,7 +383,23 @@ def test_what_holds_no_lesion_is_refused(tmp_path):
     (tmp_path / "text.nii").write_text("no mask")
     away = [square(3.5, 9.5, k) for k in (100, 101)]
     write_rtstruct(tmp_path / "away.dcm", {"T": away}, grid.affine)
+    ones = np.ones(grid.shape, np.uint8)
+    beside = grid.affine.copy()
+    beside[:3, 3] = 1000, 0, 0
+    nib.save(nib.Nifti1Image(ones, beside), tmp_path / "beside.nii")
+    write_seg(tmp_path / "beside.dcm", {"T": ones > 0}, beside)
+    singular = nib.Nifti1Image(ones, grid.affine)
+    singular.set_qform(None, 0)
+    header = bytearray(singular.to_bytes())
+    header[280:296] = bytes(16)  # srow_x
+    (tmp_path / "singular.nii").write_bytes(header)
+    colours = np.zeros(grid.shape, [("R", "u1"), ("G", "u1"), ("B", "u1")])
+    nib.save(nib.Nifti1Image(colours, grid.affine), tmp_path / "colours.nii")
     for name, cause in [
+        ("beside.nii", "no lesion inside the scan"),
+        ("beside.dcm", "no lesion inside the scan"),
+        ("singular.nii", "affine is singular"),
+        ("colours.nii", "one number per voxel"),
         ("missing.nii", "is not there"),
         ("empty.nii", "no lesion"),
         ("text.dcm", "no RTSTRUCT"),

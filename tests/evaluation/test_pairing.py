@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mapdiff.errors import InputError
-from mapdiff.evaluation.pairing import find_scans, identify, pair
+from mapdiff.evaluation.pairing import find_scans, identify, mask_of, pair
 
 ROOT = Path("root")
 
@@ -98,3 +98,21 @@ def test_companions_are_no_predictions_and_the_truth_is_no_reference(tmp_path, t
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no NIfTI"):
         find_scans(tmp_path / "empty")
+
+
+@pytest.mark.parametrize(
+    ("subject", "mask"),
+    [
+        ("patient_1", "patient_1_lesions.nii.gz"),
+        ("patient_1_followup", "patient_1_followup_lesions.nii.gz"),
+        ("patient_2", None),
+        ("patient_3", "patient_3.nii.gz"),
+    ],
+)
+def test_a_mask_is_the_subjects_own_not_one_of_a_longer_name(tmp_path, subject, mask):
+    subjects = {"patient_1", "patient_1_followup", "patient_2", "patient_2_b", "patient_3"}
+    for name in ("patient_1_followup", "patient_1", "patient_2_b", "patient_3_a"):
+        (tmp_path / f"{name}_lesions.nii.gz").touch()
+    (tmp_path / "patient_3.nii.gz").touch()
+    found = mask_of(subject, tmp_path, subjects)
+    assert (None if found is None else found.name) == mask

@@ -9,6 +9,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -275,3 +276,53 @@ def test_the_input_of_a_deidentified_run_is_found_by_its_voxels(
     )
     rows = [row for row in done.rows if (row.method, row.input_dose, row.metric) == ("input", "1/20", "nmae")]
     assert {row.n for row in rows} == {found}
+
+
+def told_by_the_run(smoothed_cohort, folder, change):
+    """One prediction, with a manifest that tells what its input, a file without a unit, was taken for."""
+    shutil.copytree(smoothed_cohort / "smoothed", folder / "smoothed")
+    result = next((folder / "smoothed").glob("sub-001_rec-drf20*.nii.gz"))
+    for other in set((folder / "smoothed").glob("*.nii.gz")) - {result}:
+        other.unlink()
+    source = folder / "scan.nii.gz"
+    low = mapdiff.read(smoothed_cohort / "low" / result.name)
+    assert low.unit == "Bq/mL"
+    nib.save(nib.Nifti1Image(low.array, low.affine), source)
+    manifest = {"outputs": [result.name], "input": {"path": str(source)}, "parameters": {}}
+    change(manifest)
+    manifest["input"]["sha256_of_voxels_and_affine"] = input_hash(low)
+    manifest_path(result).write_text(json.dumps(manifest))
+    return folder / "smoothed"
+
+
+def of_the_input(done):
+    return [
+        row.n for row in done.rows if (row.method, row.metric, row.protocol) == ("input", "nmae", "mapdiff")
+    ]
+
+
+@pytest.mark.parametrize(
+    "told",
+    [{"parameters": {"unit": "Bq/mL"}}, {"input": {"unit": "Bq/mL"}}],
+    ids=["by the option", "by the table"],
+)
+def test_the_input_is_read_as_it_was_denoised(smoothed_cohort, tiny_cohort, tmp_path, told):
+    """The scan tells no unit; the run's options or its table did."""
+
+    def change(manifest):
+        for part, facts in told.items():
+            manifest[part].update(facts)
+
+    folder = told_by_the_run(smoothed_cohort, tmp_path, change)
+    done = evaluate_folders(folder, tiny_cohort, output=tmp_path / "page")
+    assert not done.result.failed
+    assert set(of_the_input(done)) == {1}
+    assert not any("left out" in line for line in done.result.subjects[0].warnings)
+
+
+def test_an_input_that_does_not_fit_takes_nothing_from_the_prediction(smoothed_cohort, tiny_cohort, tmp_path):
+    folder = told_by_the_run(smoothed_cohort, tmp_path, lambda manifest: None)
+    done = evaluate_folders(folder, tiny_cohort, output=tmp_path / "page", subject_pages=False)
+    assert not done.result.failed and of_the_input(done) == []
+    assert {row.method for row in done.rows} == {"prediction"}
+    assert any("the input is left out: " in line for line in done.result.subjects[0].warnings)

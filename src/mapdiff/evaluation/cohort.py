@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,11 @@ from mapdiff.evaluation.coverage import spread_by_bins
 from mapdiff.evaluation.lesion_files import read_lesions
 from mapdiff.evaluation.masks import LesionMask
 from mapdiff.evaluation.metrics import Figure
-from mapdiff.evaluation.pairing import Pair, Scan, identify
+from mapdiff.evaluation.pairing import Pair, Scan, identify, mask_of
 from mapdiff.evaluation.regions import region_figures
 from mapdiff.evaluation.rows import SubjectFigures
+from mapdiff.evaluation.subject_images import Images, images_of
 from mapdiff.formats import read
-from mapdiff.inference.run import beside, input_hash, manifest_path
 from mapdiff.simulate.uptake import ORGANS
 from mapdiff.volume import Array, Volume
 
@@ -78,18 +77,6 @@ class Spread:
     deviation: tuple[float, ...]
     error: tuple[float, ...]
     unit: str
-
-
-@dataclass(frozen=True)
-class Images:
-    """The files of one subject; None or empty where there is none."""
-
-    prediction: Path
-    reference: Path
-    source: Path | None
-    stages: dict[str, Path]
-    deviation: Path | None
-    manifest: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -165,7 +152,9 @@ def evaluate_pairs(
     for number, one in enumerate(pairs, 1):
         say(f"{one.prediction.place} ({number} of {len(pairs)})")
         try:
-            found = evaluate_pair(one, cohort=cohort, inputs=inputs, lesions=lesions)
+            found = evaluate_pair(
+                one, cohort=cohort, inputs=inputs, lesions=lesions, subjects=frozenset(count)
+            )
         except MapdiffError as error:
             fail(one, error.cause if isinstance(error, InputError) else str(error))
             continue
@@ -197,15 +186,27 @@ def _renamed(result: SubjectResult, name: str) -> SubjectResult:
 
 
 def evaluate_pair(
-    pair: Pair, *, cohort: str = "", inputs: Sequence[Scan] = (), lesions: Path | None = None
+    pair: Pair,
+    *,
+    cohort: str = "",
+    inputs: Sequence[Scan] = (),
+    lesions: Path | None = None,
+    subjects: Collection[str] = (),
 ) -> SubjectResult:
     """Measure one prediction: figures, organs, lesions, spread; the input likewise where it is known.
+
+    Args:
+        pair: the prediction and its reference.
+        cohort: as in `evaluate_pairs`, as are the next two.
+        inputs: the low-dose scans.
+        lesions: masks.
+        subjects: all that are evaluated, since one's name may begin as another's.
 
     Raises:
         InputError: a scan cannot be read, or the grids or units do not fit.
     """
     prediction, reference = read(pair.prediction.path), read(pair.reference.path)
-    images = _images(pair, inputs)
+    images = images_of(pair, inputs)
     manifest = images.manifest
     subject = pair.prediction.subject
     dose = _input_dose(pair, images)
@@ -213,7 +214,7 @@ def evaluate_pair(
     samples = int(manifest.get("parameters", {}).get("samples", 0) or 0)
     sampler = "" if not manifest else f"mean of {samples} samples" if samples else "deterministic"
     cohort = reference.acquisition.model or cohort
-    masks = _lesions(pair, reference, lesions)
+    masks = _lesions(pair, reference, lesions, subjects)
     organs = _organs(pair, reference)
     about = {"subject": subject, "cohort": cohort, "grid": _grid(reference), "input_dose": dose}
 
@@ -241,21 +242,26 @@ def evaluate_pair(
     if images.deviation is not None:
         spread = _spread(subject, prediction, reference, read(images.deviation), manifest)
     del prediction
-    if images.source is not None:
-        low = read(images.source)
-        judge(low, INPUT, "")
-        for label, path in images.stages.items():
-            truth = pair.doses.get(parse_dose(label))
-            if truth is None:
-                continue
-            target = read(truth)
-            for name, how, image in ((method, sampler, read(path)), (INPUT, "", low)):
-                few = _stage_figures(image, target)
-                figures.append(
-                    SubjectFigures(
-                        **about, method=name, sampler=how, stage=label, reference="full", figures=few
-                    )
-                )
+    if images.note is not None:
+        warnings.append(images.note)
+    low: Volume | None = None
+    try:
+        low = images.low()
+        if low is not None:
+            judge(low, INPUT, "")
+    except InputError as error:  # the prediction's own figures stand
+        low, images = None, replace(images, source=None)
+        warnings.append(f"the input is left out: {error}")
+    for label, path in images.stages.items():
+        truth = pair.doses.get(parse_dose(label))
+        if low is None or truth is None:
+            continue
+        target = read(truth)
+        for name, how, image in ((method, sampler, read(path)), (INPUT, "", low)):
+            few = _stage_figures(image, target)
+            figures.append(
+                SubjectFigures(**about, method=name, sampler=how, stage=label, reference="full", figures=few)
+            )
     level = manifest.get("noise_level", {})
     return SubjectResult(
         name=subject,
@@ -283,31 +289,6 @@ def _stage_figures(image: Volume, target: Volume) -> list[Figure]:
     ]
 
 
-def _images(pair: Pair, inputs: Sequence[Scan]) -> Images:
-    """The files that belong to a prediction, by its manifest; the input by its name where that fails."""
-    path = pair.prediction.path
-    manifest: dict[str, Any] = {}
-    if manifest_path(path).is_file():
-        try:
-            manifest = json.loads(manifest_path(path).read_text())
-            outputs, told = manifest["outputs"], manifest["input"]["path"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError("is not a manifest of `mapdiff denoise`", manifest_path(path)) from error
-        stages = {k: beside(path, f"dose-{k.replace('/', '-')}") for k in manifest.get("stages", {})}
-        stages = {k: file for k, file in stages.items() if file.name in outputs and file.exists()}
-        deviation = beside(path, "deviation")
-        kept = deviation if deviation.name in outputs and deviation.exists() else None
-        wanted = manifest["input"].get("sha256_of_voxels_and_affine")
-        near = [scan.path for scan in inputs if told is None or scan.path.name == Path(told).name]
-        for source in (*([] if told is None else [Path(told)]), *near):
-            if source.exists() and input_hash(read(source)) == wanted:
-                return Images(path, pair.reference.path, source, stages, kept, manifest)
-        return Images(path, pair.reference.path, None, stages, kept, manifest)
-    same = [scan for scan in inputs if scan.place == pair.prediction.place]
-    same = same or [scan for scan in inputs if scan.subject == pair.prediction.subject]
-    return Images(path, pair.reference.path, same[0].path if len(same) == 1 else None, {}, None, {})
-
-
 def _input_dose(pair: Pair, images: Images) -> str:
     """The dose that the prediction's name tells, or the input's."""
     dose = pair.prediction.dose
@@ -322,15 +303,15 @@ def _grid(volume: Volume) -> str:
     return f"{steps[0]} mm" if len(set(steps)) == 1 else f"{' x '.join(steps)} mm"
 
 
-def _lesions(pair: Pair, reference: Volume, given: Path | None) -> LesionMask | None:
+def _lesions(
+    pair: Pair, reference: Volume, given: Path | None, subjects: Collection[str]
+) -> LesionMask | None:
     if given is not None and given.is_file():
         return read_lesions(given, reference)
     if given is not None:
-        for file in sorted(given.rglob("*.nii*")):
-            stem, subject = file.name.split(".")[0], pair.prediction.subject
-            # "sub-01_lesions" too, but not the mask of another session where the subject names its own.
-            if subject in (identify(file, given).subject, stem) or stem.startswith(f"{subject}_"):
-                return read_lesions(file, reference)
+        file = mask_of(pair.prediction.subject, given, subjects)
+        if file is not None:
+            return read_lesions(file, reference)
     path = _truth(pair, "lesions")
     try:
         return None if path is None else read_lesions(path, reference)

@@ -15,6 +15,8 @@ from mapdiff.formats.identity import impersonal
 FLATNESS = 0.25
 #: Contours so near to each other, in slices, are of one plane. Planes drawn on a CT lie as near as a tenth.
 SAME_PLANE = 0.05
+#: Slices so near to half way between two contours are taken as half way, which decimals may miss.
+TIE = 0.05
 
 Points = NDArray[np.float64]
 
@@ -95,11 +97,14 @@ def rasterise(contours: list[Points], shape: tuple[int, int, int], name: str = "
             first.append(position)
     positions = np.array(first)
     gaps = np.diff(positions)
-    reach = 0.5 * max(1.0, float(np.median(gaps)) if gaps.size else 1.0) + 0.05
+    reach = 0.5 * max(1.0, float(np.median(gaps)) if gaps.size else 1.0)
     mask = np.zeros(shape, bool)
     for number in range(shape[axis]):
-        nearest = int(np.abs(positions - number).argmin())
-        if abs(positions[nearest] - number) <= reach:
+        # Half way between two contours a slice belongs to the later one, at the ends too: else there are
+        # more slices than the contours are thick.
+        off = np.abs(positions - (number + TIE))
+        nearest = int(off.argmin())
+        if off[nearest] <= reach:
             mask[(slice(None),) * axis + (number,)] = planes[nearest]
     return mask
 

@@ -20,6 +20,8 @@ RTSTRUCT_CLASS = "1.2.840.10008.5.1.4.1.1.481.3"
 SEG_CLASS = "1.2.840.10008.5.1.4.1.1.66.4"
 #: Frames of a segmentation this many thicknesses apart have empty ones between them.
 FAR = 4
+#: Regions that figures are told of beside the lesions (evaluation/compare.py).
+REGIONS = ("volume", "body")
 
 
 def read_lesions(path: str | Path, scan: Volume) -> LesionMask:
@@ -53,8 +55,8 @@ def read_lesions(path: str | Path, scan: Volume) -> LesionMask:
 
 
 def _unique(lesions: list[Lesion]) -> list[Lesion]:
-    """Names that are there twice get a number."""
-    seen: dict[str, int] = {}
+    """Names that are there twice, or are those of other regions, get a number."""
+    seen = dict.fromkeys(REGIONS, 1)  # whose figures a lesion of that name must not take the place of
     out = []
     for lesion in lesions:
         seen[lesion.name] = seen.get(lesion.name, 0) + 1
@@ -75,13 +77,27 @@ def _from_nifti(path: Path, scan: Volume) -> tuple[list[Lesion], list[str]]:
         labels = labels[..., 0]
     if labels.ndim != 3:
         raise InputError(f"a mask needs three axes, this one has shape {labels.shape}")
+    if labels.dtype.kind not in "biuf":
+        raise InputError("a mask needs one number per voxel (its voxels are colours or complex)")
     if not np.isfinite(labels).all():
         raise InputError("a mask cannot have voxels that are not finite numbers")
     affine = np.asarray(image.affine, np.float64)
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise InputError("its affine is singular or not finite, so where the mask lies is not known")
+    lesions: list[Lesion] = []
+    notes: list[str] = []
+    if int(image.header["qform_code"]) == 0 and int(image.header["sform_code"]) == 0:
+        if labels.shape != scan.shape:
+            raise InputError(
+                "tells no orientation (qform and sform codes are 0) and has another shape than the scan, so "
+                "where the mask lies is not known"
+            )
+        if not same_grid(scan.shape, scan.affine, labels.shape, affine):
+            notes.append("the mask tells no orientation (qform and sform codes are 0): taken voxel by voxel")
+            affine = scan.affine
     if same_grid(scan.shape, scan.affine, labels.shape, affine):
-        return from_labels(labels), []
+        return from_labels(labels), notes
     # Labels are found before resampling, so that a small piece cannot break in two.
-    lesions, notes = [], []
     if not aligned(labels.shape, affine, scan.affine):
         notes.append("the mask was resampled onto the scan's grid (nearest neighbour)")
     for lesion in from_labels(labels):

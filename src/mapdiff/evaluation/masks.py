@@ -89,7 +89,8 @@ def same_grid(
 
 def cut(name: str, mask: NDArray[np.bool_], offset: tuple[int, int, int] = (0, 0, 0)) -> Lesion | None:
     """The lesion in `mask`, whose first voxel is the scan's voxel `offset`; None where the mask is empty."""
-    found = ndimage.find_objects(mask.astype(np.uint8))
+    # scipy finds nothing in a mask without True, and raises on one without voxels, as lies beside the scan.
+    found = ndimage.find_objects(mask.astype(np.uint8)) if mask.size else []
     if not found:
         return None
     i, j, k = (slice(s.start + o, s.stop + o) for s, o in zip(found[0], offset, strict=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -159,3 +159,24 @@ def _reference(same: Sequence[Scan], twin: Scan | None) -> Scan | str:
     if same:
         return "the references hold lower doses of this subject, but not the full one"
     return "no reference of this name"
+
+
+def mask_of(subject: str, folder: Path, subjects: Collection[str]) -> Path | None:
+    """The folder's mask of a subject: of its very name, or one that begins with it ("sub-01_lesions").
+
+    One that begins with a longer name of the cohort ("sub-01_followup") is that subject's.
+    """
+    longer = [other for other in subjects if other.startswith(f"{subject}_")]
+    begins = []
+    for file in sorted(folder.rglob("*.nii*")):
+        stem = file.name.split(".")[0]
+        # By `identify` too, which knows sessions: the mask of another is not that of one that names its own.
+        if subject in (stem, identify(file, folder).subject):
+            return file
+        if stem.startswith(f"{subject}_") and not any(_begins(stem, other) for other in longer):
+            begins.append(file)
+    return begins[0] if begins else None
+
+
+def _begins(stem: str, subject: str) -> bool:
+    return stem == subject or stem.startswith(f"{subject}_")

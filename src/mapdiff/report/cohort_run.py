@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 from mapdiff.atomic import check_target, written_aside
 from mapdiff.diffusion.calibration import Calibration
@@ -152,7 +153,7 @@ def _layers(subject: SubjectResult) -> list[Layer]:
     def layer(key: str, label: str, path: Path) -> Layer:
         return Layer(key, label, lambda: read(path))
 
-    layers = [] if images.source is None else [layer(INPUT, "input", images.source)]
+    layers = [] if images.source is None else [Layer(INPUT, "input", lambda: cast(Volume, images.low()))]
     layers += [layer(label, f"stage {label}", path) for label, path in images.stages.items()]
     layers += [layer(RESULT, "result", images.prediction), layer(REFERENCE, "reference", images.reference)]
     if images.deviation is not None:
@@ -200,11 +201,9 @@ def _psnr(subject: SubjectResult) -> float | None:
 
 def _views(subject: SubjectResult) -> list[tuple[str, Volume]]:
     images = subject.images
-    views = [(f"input {subject.input_dose}".strip(), images.source)] if images.source else []
-    return [
-        (name, read(path))
-        for name, path in [*views, ("result", images.prediction), ("reference", images.reference)]
-    ]
+    low = images.low()
+    views = [] if low is None else [(f"input {subject.input_dose}".strip(), low)]
+    return [*views, ("result", read(images.prediction)), ("reference", read(images.reference))]
 
 
 def _with_palette(path: Path) -> None:

@@ -1,7 +1,5 @@
 """The page of one denoised scan: from what the denoiser holds, or later from its files and manifest."""
 
-import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +8,7 @@ from mapdiff.errors import InputError
 from mapdiff.formats import read
 from mapdiff.formats.dicom_in import DicomSource
 from mapdiff.inference.denoiser import Restoration
+from mapdiff.inference.manifest import as_denoised, manifest_of, stage_paths, with_factor
 from mapdiff.inference.run import beside, input_hash, manifest_path
 from mapdiff.report.embed import Layer
 from mapdiff.report.measured import DEVIATION, INPUT, REFERENCE, RESULT
@@ -119,7 +118,7 @@ def page_of_run(
     source = source or Path(told)
     if not source.exists():
         raise InputError("the scan that was denoised is not there; tell where it is with --input", source)
-    scan = _as_denoised(source, manifest)
+    scan = as_denoised(source, manifest)
     if input_hash(scan) != manifest["input"].get("sha256_of_voxels_and_affine"):
         raise InputError(f"is not the scan that {run.name} was made from: its voxels differ", source)
     identity = identity_of(scan) if keep_identity else None
@@ -127,9 +126,9 @@ def page_of_run(
     del scan
 
     def layer(key: str, label: str, path: Path) -> Layer:
-        return Layer(key, label, lambda: _with_factor(read(path), manifest))
+        return Layer(key, label, lambda: with_factor(read(path), manifest))
 
-    layers = [Layer(INPUT, "input", lambda: held.pop() if held else _as_denoised(source, manifest))]
+    layers = [Layer(INPUT, "input", lambda: held.pop() if held else as_denoised(source, manifest))]
     for label, path in stage_paths(run, manifest).items():
         layers.append(layer(label, f"stage {label}", path))
     layers.append(layer(RESULT, "result", run))
@@ -148,47 +147,6 @@ def page_of_run(
         overwrite=overwrite,
     )
     return page
-
-
-def stage_paths(run: Path, manifest: dict[str, Any]) -> dict[str, Path]:
-    """The files of a run's stages, by dose label, those that were written and are there."""
-    paths = {label: beside(run, f"dose-{label.replace('/', '-')}") for label in manifest.get("stages", {})}
-    return {
-        label: path for label, path in paths.items() if path.name in manifest["outputs"] and path.exists()
-    }
-
-
-def _as_denoised(source: Path, manifest: dict[str, Any]) -> Volume:
-    """The input, in the unit and with the SUV factor it was denoised with."""
-    asked = manifest.get("parameters", {})
-    return _with_factor(read(source, series=asked.get("series"), unit=asked.get("unit")), manifest)
-
-
-def _with_factor(volume: Volume, manifest: dict[str, Any]) -> Volume:
-    """The scan with the SUV factor of its run, which flags or a table may have given."""
-    factor = manifest.get("acquisition", {}).get("suv_per_bqml")
-    if factor is None:
-        return volume
-    return replace(volume, acquisition=replace(volume.acquisition, suv_per_bqml=factor))
-
-
-def manifest_of(run: Path) -> dict[str, Any]:
-    """The manifest beside an output of `mapdiff denoise`.
-
-    Raises:
-        InputError: there is none, or it is something else.
-    """
-    path = manifest_path(run)
-    if not path.is_file():
-        raise InputError(
-            f"has no manifest ({path.name}) beside it: is it an output of `mapdiff denoise`?", run
-        )
-    try:
-        manifest: dict[str, Any] = json.loads(path.read_text())
-        manifest["input"]["path"], manifest["outputs"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError("is not a manifest of `mapdiff denoise`", path) from error
-    return manifest
 
 
 def identity_of(volume: Volume) -> dict[str, str]:
