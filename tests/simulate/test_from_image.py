@@ -1,5 +1,6 @@
 """A lower dose of a given scan."""
 
+import json
 from dataclasses import replace
 from fractions import Fraction
 
@@ -116,6 +117,44 @@ def test_bad_input_leaves_nothing(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_negative_seed_is_refused(scan):
+def test_a_negative_seed_is_refused(scan, tmp_path):
+    mapdiff.write(scan, tmp_path / "scan.nii.gz")
     with pytest.raises(InputError, match="--seed -1: not negative"):
-        lower_dose(scan, SCANNER, (LOW,), -1)
+        simulate_from_image(tmp_path / "scan.nii.gz", tmp_path / "out", (LOW,), "quadra", -1)
+
+
+@pytest.mark.parametrize(
+    ("times", "seconds", "cause"),
+    [
+        (1e6, 300.0, r"the body's mean activity is .*e\+\d+ Bq/mL, which no scan has"),
+        (1e-6, 300.0, "the body's mean activity is .* Bq/mL, which no scan has"),
+        (1.0, 1e9, r"the time per bed position is 1e\+09 s, which no scan has"),
+    ],
+)
+def test_counts_that_no_scan_has_are_refused(scan, tmp_path, times, seconds, cause):
+    """A unit that is wrong by a million, not a cohort of NaN or of zeros."""
+    facts = replace(scan.acquisition, frame_s=seconds)
+    odd = replace(scan.with_array(scan.array * np.float32(times)), acquisition=facts)
+    mapdiff.write(odd, tmp_path / "scan.nii.gz")
+    with pytest.raises(InputError, match=rf"scan\.nii\.gz: {cause}"):
+        simulate_from_image(tmp_path / "scan.nii.gz", tmp_path / "out", (LOW,), "quadra", 1)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_sidecars_frame_of_no_length_is_not_taken(scan, tmp_path):
+    mapdiff.write(scan, tmp_path / "scan.nii.gz")
+    sidecar = tmp_path / "scan.json"
+    fields = json.loads(sidecar.read_text())
+    for field in ("FrameDuration", "SUVbwPerBqPerML"):
+        for absurd in (0, -5):
+            told = {**fields, field: absurd}
+            sidecar.write_text(json.dumps(told))
+            facts = mapdiff.read(tmp_path / "scan.nii.gz").acquisition
+            assert (facts.frame_s if field == "FrameDuration" else facts.suv_per_bqml) is None
+
+
+def test_too_few_counts_for_an_image_are_refused(scan, tmp_path):
+    """Voxels of a tenth of a millimetre, where millimetres were meant."""
+    small = replace(scan, affine=np.diag([0.1, 0.1, 0.1, 1.0]))
+    with pytest.raises(InputError, match=r"counts at dose .* give no image"):
+        lower_dose(small, SCANNER, (Fraction(1, 1000),), 1)

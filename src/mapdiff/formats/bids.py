@@ -282,6 +282,10 @@ def acquisition_from_sidecar(fields: dict[str, Any]) -> Acquisition:
             return None
         return number if math.isfinite(number) else None
 
+    def above_zero(name: str) -> float | None:
+        value = figure(name)
+        return value if value is not None and value > 0 else None
+
     def checked(name: str, key: str, check: Any, value: float | None) -> float | None:
         if value is None:
             return None
@@ -337,10 +341,10 @@ def acquisition_from_sidecar(fields: dict[str, Any]) -> Acquisition:
         weight_kg=checked("weight_kg", "PatientWeight", suv.check_weight, figure("PatientWeight")),
         height_m=checked("height_m", "PatientSize", suv.check_height, figure("PatientSize")),
         sex=text("PatientSex"),
-        frame_s=figure("FrameDuration"),
+        frame_s=above_zero("FrameDuration"),
         manufacturer=text("Manufacturer"),
         model=text("ManufacturersModelName"),
-        suv_per_bqml=figure("SUVbwPerBqPerML"),
+        suv_per_bqml=above_zero("SUVbwPerBqPerML"),
         reference_clock_s=clock,
         scan_delay_s=delay,
         supplied=tuple(str(name) for name in given) if isinstance(given, list) else (),

@@ -318,15 +318,21 @@ def simulate_from_image(
     `on_start` is called once the scan has been read and there is a place for the result.
 
     Raises:
-        InputError: the scan cannot be read, or `folder` is not empty.
+        InputError: the scan cannot be read or its activity is none that a scan can have, the seed is
+            negative, or `folder` is not empty.
     """
     if scanner == VARIED:
         raise InputError("one scan needs one scanner; 'varied' is for cohorts")
     preset = scanner_named(scanner)
+    if seed < 0:
+        raise InputError(f"--seed {seed}: not negative")
     check_target(folder, overwrite=None)
     scan = read(image, series=series)
     on_start()
-    result = lower_dose(scan, preset, doses, seed)
+    try:
+        result = lower_dose(scan, preset, doses, seed)
+    except InputError as error:
+        raise InputError(error.cause, image) from error
     name = "sub-001"
     with written_aside(folder) as aside:
         subject = aside / name

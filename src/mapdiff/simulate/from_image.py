@@ -9,7 +9,7 @@ from scipy.ndimage import binary_closing, binary_fill_holes
 
 from mapdiff.body import MU_WATER, body_mask
 from mapdiff.decay import F18_HALF_LIFE_S
-from mapdiff.dose import FULL
+from mapdiff.dose import FULL, dose_label
 from mapdiff.errors import InputError
 from mapdiff.simulate.projector import Float
 from mapdiff.simulate.scan import simulate_scan
@@ -22,6 +22,10 @@ DEFAULT_UPTAKE_S = 3600.0
 DEFAULT_BQML_PER_SUV = 3.5e6 * 2.0 ** (-DEFAULT_UPTAKE_S / F18_HALF_LIFE_S) / 1000  # 3.5 MBq/kg
 #: Voxels by which gaps in the body's mask are closed.
 CLOSED = 2
+#: Mean activity of a body in Bq/mL, and seconds per bed position, that a scan can have; people have some
+#: 3,000 Bq/mL in half a minute to half an hour. Beyond these a unit is wrong, and counts overflow or vanish.
+ACTIVITY_BQML = 1.0, 1e7
+SECONDS = 1.0, 86400.0
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,17 @@ def _left_at_the_scan(facts: Acquisition, assumed: list[str]) -> float:
     return 2.0 ** (-delay / half_life) if half_life else 1.0
 
 
+def _check_counts(bqml: float, seconds: float) -> None:
+    for what, value, (low, high), unit in (
+        ("the body's mean activity", bqml, ACTIVITY_BQML, "Bq/mL"),
+        ("the time per bed position", seconds, SECONDS, "s"),
+    ):
+        if not low <= value <= high:
+            raise InputError(
+                f"{what} is {value:.3g} {unit}, which no scan has ({low:g} to {high:g}): is its unit right?"
+            )
+
+
 def water_map(scan: Volume) -> Float:
     """Attenuation per mm, (I, J, K): the body of a scan, its gaps closed, as water."""
     # A body that leaves the field of view goes on beyond it, for the closing.
@@ -82,10 +97,8 @@ def lower_dose(scan: Volume, scanner: Scanner, doses: Sequence[Fraction], seed: 
         seed: decides the counts.
 
     Raises:
-        InputError: the seed is negative.
+        InputError: the activity or the seconds are none that a scan can have.
     """
-    if seed < 0:
-        raise InputError(f"--seed {seed}: not negative")
     assumed: list[str] = []
     suv_per_bqml = scan.acquisition.suv_per_bqml
     # From the scan's unit to Bq/mL at the start of the scan.
@@ -103,9 +116,14 @@ def lower_dose(scan: Volume, scanner: Scanner, doses: Sequence[Fraction], seed: 
         assumed.append(f"the header tells no minutes per bed: {seconds:g} s assumed")
     activity = np.maximum(scan.array.astype(np.float32) * np.float32(factor), 0)
     mu = water_map(scan)
+    _check_counts(float(activity[mu > 0].mean(dtype=np.float64)) if mu.any() else 0.0, seconds)
     wanted = sorted({FULL, *doses}, reverse=True)
     result = simulate_scan(activity, mu, scan.spacing, scanner, seconds, wanted, np.random.default_rng(seed))
 
+    for dose, image in result.doses.items():
+        if not image.any() or not np.isfinite(image).all():
+            counts = f"{result.effective_counts[dose]} counts at dose {dose_label(dose)}"
+            raise InputError(f"{counts} give no image: are its unit and its voxel size right?")
     # The new images are no longer what the source's header describes voxel by voxel, so it is not carried.
     bare = replace(scan, source=None, acquisition=replace(scan.acquisition, frame_s=seconds))
 
