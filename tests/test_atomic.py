@@ -76,10 +76,14 @@ def test_check_target_refuses_what_is_there(tmp_path):
     empty.mkdir()
     for path in (file, full):
         with pytest.raises(InputError, match=rf"{path.name}.*--overwrite"):
-            check_target(path, overwrite=False)
+            check_target(path, overwrite=False, ours="x")
         check_target(path, overwrite=True, ours="x")
     for path in (empty, tmp_path / "a" / "b" / "c"):
-        check_target(path, overwrite=False)
+        check_target(path, overwrite=False, ours="x")
+        check_target(path, overwrite=None)
+    for path in (full, empty):
+        with pytest.raises(InputError, match="is a folder; give the name of a file"):
+            check_target(path, overwrite=True)
     assert names(tmp_path) == ["empty", "file", "full"]
 
 
@@ -101,7 +105,7 @@ def test_a_folder_is_replaced_only_if_it_is_of_this_kind(tmp_path):
     folder.mkdir()
     (folder / "PT00001.dcm").touch()
     check_target(folder, True, r"PT\d{5}\.dcm")
-    with pytest.raises(InputError, match="not replaced"):
+    with pytest.raises(InputError, match="is a folder"):
         check_target(folder, True)
     (folder / "thesis.tex").touch()
     with pytest.raises(InputError, match=r"thesis\.tex"):

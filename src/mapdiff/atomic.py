@@ -21,9 +21,10 @@ def check_target(path: Path, overwrite: bool | None, ours: str | None = None) ->
 
     Args:
         path: where the output goes.
-        overwrite: replace what is there; None where the command cannot. A folder is replaced only where all
-            of its entries' names match `ours`: whatever else it holds is not ours to delete.
-        ours: regular expression of the names that a folder of this kind of output holds.
+        overwrite: replace what is there; None where the command cannot, and makes a folder. A folder is
+            replaced only where all of its entries' names match `ours`: whatever else it holds is not ours to
+            delete.
+        ours: regular expression of the names that a folder of this kind of output holds; None of a file.
 
     Raises:
         InputError: `path` exists (a folder with anything in it, or a file) and `overwrite` is false, or
@@ -32,6 +33,8 @@ def check_target(path: Path, overwrite: bool | None, ours: str | None = None) ->
     if path.exists() and not overwrite and not (path.is_dir() and not any(path.iterdir())):
         advice = "give another name" if overwrite is None else "give another name or --overwrite"
         raise InputError(f"exists already; {advice}", path)
+    if path.is_dir() and ours is None and overwrite is not None:
+        raise InputError("is a folder; give the name of a file", path)
     if path.is_dir():
         for entry in path.iterdir():
             if ours is None or not re.fullmatch(ours, entry.name):

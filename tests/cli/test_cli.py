@@ -229,3 +229,16 @@ def test_calibrate_writes_times_and_a_picture(call, tiny_cohort, tmp_path):
     code, _, err = call("calibrate", tiny_cohort, "-o", target)
     assert code == 2 and "found.png" in one_line(err)  # the picture is not replaced unasked either
     assert names(tmp_path) == ["found.png"]
+
+
+def test_calibrate_replaces_nothing_but_a_calibration(call, tiny_cohort, tmp_path):
+    target = tmp_path / "cohort.json"
+    target.write_text('{"kind": "mapdiff cohort"}')
+    code, _, err = call("calibrate", tiny_cohort, "-o", target, "--overwrite")
+    assert code == 2 and "is no calibration; not replaced" in one_line(err)
+    assert target.read_text() == '{"kind": "mapdiff cohort"}' and names(tmp_path) == ["cohort.json"]
+
+
+def test_calibrate_counts_nobody_twice(call, tiny_cohort, tmp_path):
+    code, _, err = call("calibrate", tiny_cohort, tiny_cohort, "-o", tmp_path / "found.json")
+    assert code == 2 and "is given twice" in one_line(err) and names(tmp_path) == []

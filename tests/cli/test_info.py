@@ -1,4 +1,6 @@
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -7,6 +9,9 @@ import numpy as np
 import pytest
 
 from mapdiff.cli.main import run
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "formats"))
+from small_series import make_headers, save_headers
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -59,3 +64,30 @@ def test_absurd_weight_is_refused(
 ) -> None:
     assert call(monkeypatch, str(scan), "--weight", "7000") == 2
     assert "absurd" in capsys.readouterr().err
+
+
+def test_what_is_supplied_is_not_said_to_be_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    headers = make_headers()
+    for header in headers:
+        del header.PatientWeight
+    folder = str(save_headers(headers, tmp_path / "series"))
+    assert call(monkeypatch, folder) == 0
+    assert "SUV is not known" in capsys.readouterr().out
+    assert call(monkeypatch, folder, "--weight", "60") == 0
+    out = capsys.readouterr().out
+    assert "SUV per Bq per mL" in out and "SUV is not known" not in out
+
+
+def test_a_name_that_is_no_utf8_is_printed_as_it_is(tmp_path: Path) -> None:
+    """Latin-1 from an old archive: the name in bytes, on a terminal that takes UTF-8 only."""
+    cohort = tmp_path / os.fsdecode(b"M\xfcller")
+    done = subprocess.run(
+        [sys.executable, "-m", "mapdiff", "simulate", "-o", cohort, "--spacing", "8", "--slab", "8"],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"M\xfcller" in done.stdout

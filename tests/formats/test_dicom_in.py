@@ -252,3 +252,53 @@ def test_padding_is_no_activity(series: Make) -> None:
     scan, plain = mapdiff.read(series(corners)), mapdiff.read(series())
     assert (scan.array[0, 0] == 0).all()
     np.testing.assert_array_equal(scan.array[1:, 1:], plain.array[1:, 1:])
+
+
+def test_padding_of_unsigned_voxels_is_no_activity_where_the_corner_has_it(series: Make) -> None:
+    """65535 round a round image; where the corner is activity, one saturated voxel is kept."""
+
+    def unsigned(corner: int) -> Callable[[Dataset, int], None]:
+        def edit(header: Dataset, _: int) -> None:
+            stored = np.frombuffer(header.PixelData, "<i2").reshape(header.Rows, header.Columns).astype("<u2")
+            stored[0, 0], stored[5, 5] = corner, 65535
+            header.PixelRepresentation = 0
+            header.PixelData = stored.tobytes()
+            header.add_new("PixelPaddingValue", "US", 65535)
+
+        return edit
+
+    padded, plain = mapdiff.read(series(unsigned(65535))), mapdiff.read(series(unsigned(7)))
+    assert (padded.array[0, 0] == 0).all() and (padded.array[5, 5] == 0).all()
+    assert (plain.array[5, 5] > 30000 * 0.5).all()
+
+
+def test_a_link_to_a_series_folder_is_followed_and_one_back_up_is_not(series: Make, tmp_path: Path) -> None:
+    there = series()
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "series").symlink_to(there)
+    (there / "up").symlink_to(there)
+    np.testing.assert_array_equal(mapdiff.read(tmp_path / "links").array, mapdiff.read(there).array)
+
+
+@pytest.mark.parametrize("correction", ["NONE", "START"])
+@pytest.mark.parametrize("series_date", ["20240506", ""])
+def test_beds_over_midnight_without_dates(series: Make, correction: str, series_date: str) -> None:
+    """The times alone: a bed of 0:01 after one of 23:59 is the next day's, not 24 hours before."""
+
+    def late(dated: bool) -> Callable[[Dataset, int], None]:
+        def edit(header: Dataset, k: int) -> None:
+            header.DecayCorrection = correction
+            header.SeriesTime, header.SeriesDate, header.StudyDate = "235900", series_date, series_date
+            header.RadiopharmaceuticalInformationSequence[0].RadiopharmaceuticalStartTime = "225900"
+            header.AcquisitionTime = "235900" if k < 3 else "000100"
+            header.FrameReferenceTime = "0" if k < 3 else "120000"
+            day = "20240506" if k < 3 else "20240507"
+            header.AcquisitionDate = day if dated else ""
+            if dated:
+                header.SeriesDate = header.StudyDate = "20240506"
+
+        return edit
+
+    dated, bare = mapdiff.read(series(late(dated=True))), mapdiff.read(series(late(dated=False)))
+    np.testing.assert_allclose(bare.array, dated.array, rtol=1e-6)
+    assert bare.acquisition.uptake_s == dated.acquisition.uptake_s == 3600

@@ -140,3 +140,8 @@ def test_series_that_are_results_are_passed_over(denoiser, series, tmp_path, dei
     said: list[str] = []
     assert scans_in(tmp_path / "in", say=said.append) == [one]
     assert said == [f"{tmp_path / 'in' / 'restored'}: is a result of mapdiff, passed over"]
+
+
+def test_results_into_a_folder_that_holds_the_scans_are_refused_by_name(scans, tmp_path):
+    with pytest.raises(InputError, match=r"holds the scans themselves .*another place"):
+        scans_in(scans, scans.parent)

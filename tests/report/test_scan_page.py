@@ -2,9 +2,11 @@
 
 import json
 import re
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 from test_page import embedded
@@ -55,6 +57,19 @@ def test_a_run_needs_its_manifest(tmp_path):
         page_of_run(alone)
 
 
+def test_a_page_goes_to_no_other_files_name(tmp_path, small_model):
+    """Not over the scan, the result or the manifest, whatever --overwrite says."""
+    scan, out = tmp_path / "scan.nii.gz", tmp_path / "out.nii.gz"
+    mapdiff.write(low_dose_volume(seed=1), scan)
+    call = ["denoise", str(scan), "-o", str(out), "--model", str(small_model)]
+    assert CliRunner().invoke(app, call).exit_code == 0
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    for path in (scan, out, manifest_path(out)):
+        with pytest.raises(InputError, match=r"ends in \.html"):
+            page_of_run(out, path, overwrite=True)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 def test_names_of_pages():
     assert page_path(Path("a/scan.nii.gz")) == Path("a/scan_report.html")
     assert page_path(Path("a/series")) == Path("a/series_report.html")
@@ -68,12 +83,17 @@ def test_a_reference_is_on_the_page_with_its_figures(tmp_path, small_model):
     for name, volume in (("full", full), ("scan", low)):
         mapdiff.write(volume, tmp_path / f"{name}.nii.gz")
     mapdiff.write(low_dose_volume((24, 24, 20)), tmp_path / "other.nii.gz")
+    mapdiff.write(replace(full, unit="SUV"), tmp_path / "suv.nii.gz")
     out = tmp_path / "out.nii.gz"
     call = ["denoise", str(tmp_path / "scan.nii.gz"), "-o", str(out), "--model", str(small_model)]
     for words, cause in (
         (["--reference", str(tmp_path / "full.nii.gz")], "give --report too"),
         (["--report", "--reference", str(tmp_path / "other.nii.gz")], "does not lie on the grid"),
         (["--report", "--reference", str(tmp_path / "none.nii.gz")], "is not there"),
+        (
+            ["--report", "--reference", str(tmp_path / "suv.nii.gz")],
+            "suv.nii.gz: does not go with scan.nii.gz",
+        ),
     ):
         done = CliRunner().invoke(app, [*call, *words])
         assert isinstance(done.exception, InputError) and cause in str(done.exception)
@@ -124,6 +144,35 @@ def test_a_scan_in_kilobecquerels_is_known_again(tmp_path, small_model, units, f
     done = CliRunner().invoke(app, call)
     assert done.exit_code == 0, done.output
     assert page_of_run(out).exists()
+
+
+def test_a_unit_from_a_table_is_kept_for_a_later_page(tmp_path, small_model):
+    """The challenge's test set: the files tell no unit, its table does."""
+    scan, out, table = tmp_path / "scan.nii.gz", tmp_path / "out.nii.gz", tmp_path / "table.csv"
+    low = low_dose_volume(seed=1)
+    nib.save(nib.Nifti1Image(low.array, low.affine), scan)
+    table.write_text(
+        "NiftiFileName,DoseReductionFactor,ImageUnits,PatientWeight_kg,RadionuclideTotalDose_Bq,"
+        "TimeFromInjectionToAcquisition_s,RadionuclideHalfLife_s\nscan.nii.gz,20,BQML,,,,\n"
+    )
+    call = ["denoise", str(scan), "-o", str(out), "--model", str(small_model), "--csv", str(table)]
+    done = CliRunner().invoke(app, call)
+    assert done.exit_code == 0, done.output
+    assert embedded(page_of_run(out).read_text())[0]["unit"] == "Bq/mL"
+
+
+def test_a_page_that_fails_leaves_no_result_without_a_manifest(tmp_path, small_model, monkeypatch):
+    def broken(*args, **kwargs):
+        raise InputError("no page")
+
+    monkeypatch.setattr("mapdiff.report.scan_page.page_of_restoration", broken)
+    scan, out = tmp_path / "scan.nii.gz", tmp_path / "out.nii.gz"
+    mapdiff.write(low_dose_volume(seed=1), scan)
+    there = sorted(tmp_path.iterdir())
+    call = ["denoise", str(scan), "-o", str(out), "--model", str(small_model), "--report"]
+    done = CliRunner().invoke(app, call)
+    assert isinstance(done.exception, InputError) and "no page" in str(done.exception)
+    assert sorted(tmp_path.iterdir()) == there
 
 
 def test_a_deidentified_run_does_not_tell_of_which_scan(tmp_path, small_model):

@@ -21,7 +21,7 @@ def calibrate(
     --calibration names such a file.
     """
     from mapdiff.atomic import check_target, written_aside
-    from mapdiff.diffusion.calibration import MEASURES
+    from mapdiff.diffusion.calibration import MEASURES, Calibration
     from mapdiff.errors import InputError
     from mapdiff.report.calibration_plot import plot_calibration
     from mapdiff.training.data import calibrate_cohorts
@@ -34,6 +34,11 @@ def calibrate(
         raise InputError("is the picture's name; give one that ends in .json", target)
     for path in (target, picture):
         check_target(path, overwrite)
+    if target.exists():
+        try:
+            Calibration.read(target)
+        except InputError:
+            raise InputError("is there and is no calibration; not replaced", target) from None
     found = calibrate_cohorts(cohorts, measure, lambda line: print(line, file=sys.stderr, flush=True))
     with written_aside(target) as aside:
         aside.write_text(found.to_json())

@@ -80,6 +80,7 @@ def denoise(
     """
     from mapdiff.atomic import check_target
     from mapdiff.errors import InputError, PartialFailure
+    from mapdiff.evaluation.compare import common_factors
     from mapdiff.evaluation.masks import same_grid
     from mapdiff.formats import read
     from mapdiff.formats.bids import asked_unit
@@ -125,9 +126,13 @@ def denoise(
         raise InputError("--reference is for the page of one scan: give --report too; for many, `evaluate`")
     truth = None if reference is None else read(reference)
     if truth is not None:
-        scan = read(source, series=series, unit=unit)
+        scan = supplied.applied(read(source, series=series, unit=unit), source)
         if not same_grid(scan.shape, scan.affine, truth.shape, truth.affine):
             raise InputError(f"does not lie on the grid of {source.name}", reference)
+        try:
+            common_factors([scan, truth])
+        except InputError as error:
+            raise InputError(f"does not go with {source.name}: {error.cause}", reference) from error
         del scan
     if not many:
         check_target(output_path(source, output), overwrite, SERIES_FILES)

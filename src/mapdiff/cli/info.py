@@ -29,14 +29,10 @@ def info(
     from json import dumps
 
     from mapdiff.formats import read
-    from mapdiff.suv import with_supplied
+    from mapdiff.inference.supplied import Supplied
 
-    volume = with_supplied(
-        read(file, series=series, unit=unit),
-        weight_kg=weight,
-        injected_activity_bq=becquerels(injected_activity),
-        injection_time=injection_time,
-    )
+    supplied = Supplied(weight, becquerels(injected_activity), injection_time)
+    volume = supplied.applied(read(file, series=series, unit=unit), file)
     facts = _facts(volume)
     if json:
         print(dumps(facts, indent=2))

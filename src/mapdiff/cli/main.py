@@ -1,5 +1,6 @@
 """The `mapdiff` command: collects the verbs and turns errors into exit codes."""
 
+import io
 import signal
 import sys
 import traceback
@@ -47,6 +48,10 @@ def run() -> None:
     """Run the command line; exit codes: 0 done, 2 input or call, 3 part of a batch, 1 our fault."""
     # So that what is written aside is removed; `train` has its own way to stop.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(
+            errors="surrogateescape"
+        )  # a name in bytes that are no UTF-8 is printed as it is
     try:
         # Not standalone: there typer draws boxes of several lines round an error, and an interrupt is silent.
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False)

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import io
 import logging
+import os
 import stat
 import warnings
 import zipfile
@@ -98,7 +99,7 @@ def opened(path: Path) -> Iterator[list[Entry]]:
         InputError: the archive is broken, would unpack outside its folder, or is a zip bomb.
     """
     if path.is_dir():
-        files = [file for file in sorted(path.rglob("*")) if file.is_file()]
+        files = sorted(file for file in _below(path) if file.is_file())
         yield [_of_file(file, str(file.relative_to(path))) for file in files if not _hidden(file.name)]
     elif path.suffix.lower() == ".zip":
         try:
@@ -108,6 +109,14 @@ def opened(path: Path) -> Iterator[list[Entry]]:
             raise InputError("is a broken or encrypted zip archive", path) from error
     else:
         yield [_of_file(path, path.name)]
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """All files below a folder, through links to folders too, but not round in a circle."""
+    for place, folders, names in os.walk(folder, followlinks=True):
+        here = Path(place)
+        folders[:] = [name for name in folders if not here.resolve().is_relative_to((here / name).resolve())]
+        yield from (here / name for name in names)
 
 
 def _hidden(name: str) -> bool:

@@ -155,8 +155,8 @@ def _scaled(
             raise InputError(f"a slice has not the size that its header says ({name})", path)
         padding = number(header, "PixelPaddingValue")
         values = stored * slope + (intercept or 0.0)
-        if padding is not None and padding < 0:  # the corners of a round image, which nobody measured
-            values[stored == padding] = 0
+        if padding is not None and (padding < 0 or stored[0, 0] == padding > 0):
+            values[stored == padding] = 0  # the corners of a round image, which nobody measured
         array[k] = values * factor[k]
     return array
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 
 import numpy as np
@@ -99,9 +99,9 @@ def timing_of(
     try:
         if correction == "ADMIN":
             start = clock or (injected.time() if injected else None)
-            delay = _delay([_frame(header, day) for header in headers], injected, clock, half_life)
+            delay = _delay(_frames(headers, day), injected, clock, half_life)
             return Timing(0.0, _clock_s(start), factor, None, tuple(warnings), delay)
-        frames = [_frame(header, day) for header in headers]
+        frames = _frames(headers, day)
         if correction == "START":
             makers = private(first, 0x0009, 0x0D, GE) or private(first, 0x0071, 0x22, SIEMENS)
             series = _moment(first, "Series", day)
@@ -172,6 +172,22 @@ def _moment(header: Dataset, name: str, fallback: date) -> datetime | None:
     if clock is None:
         return parse_datetime(text(header, f"{name}DateTime"), zone_of(header))
     return datetime.combine(parse_date(text(header, f"{name}Date")) or fallback, clock)
+
+
+def _frames(headers: Sequence[Dataset], day: date) -> list[decay.FrameTimes]:
+    """The slices' times. Of those without a date that lie most of a day apart the early are past midnight."""
+    frames = [_frame(header, day) for header in headers]
+    undated = [parse_date(text(header, "AcquisitionDate")) is None for header in headers]
+    told = [f.acquired for f, bare in zip(frames, undated, strict=True) if bare and f.acquired is not None]
+    if not told:
+        return frames
+    morning = max(told) - timedelta(days=0.5)
+    return [
+        replace(frame, acquired=frame.acquired + timedelta(days=1))
+        if bare and frame.acquired is not None and frame.acquired < morning
+        else frame
+        for frame, bare in zip(frames, undated, strict=True)
+    ]
 
 
 def _frame(header: Dataset, day: date) -> decay.FrameTimes:

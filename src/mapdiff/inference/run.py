@@ -204,12 +204,12 @@ def denoise_file(
                     overwrite=options.overwrite,
                     number=number,
                 )
+            manifest = _manifest(denoiser, volume, result, source, list(outputs), options)
+            after(volume, result, manifest, output)
         except BaseException:
             for name in set(names) - set(before):  # what this call has made, and nobody asked for alone
                 remove(name)
             raise
-        manifest = _manifest(denoiser, volume, result, source, list(outputs), options)
-        after(volume, result, manifest, output)
         with written_aside(manifest_path(output)) as aside:
             aside.write_text(json.dumps(manifest, indent=1))
     return manifest

@@ -56,7 +56,12 @@ def scans_in(
         return [path]
     found = discover(path)
     if output is not None and output.resolve() != path.resolve():
-        found = [scan for scan in found if not scan.resolve().is_relative_to(output.resolve())]
+        apart = [scan for scan in found if not scan.resolve().is_relative_to(output.resolve())]
+        if found and not apart:
+            raise InputError(
+                f"holds the scans themselves ({path}); give another place for the results", output
+            )
+        found = apart
     if not found:
         raise InputError("holds no NIfTI file and no DICOM series", path)
     if len(found) == 1:

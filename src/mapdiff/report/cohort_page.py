@@ -183,7 +183,7 @@ def write_content(content: CohortContent, folder: Path) -> None:
             "script": fragments.asset("cohort.js"),
         },
     )
-    (folder / PAGE).write_text(page, encoding="utf-8")
+    (folder / PAGE).write_text(page, encoding="utf-8", errors="replace")
 
 
 def interval_table(rows: Sequence[Row]) -> list[list[str]]:

@@ -62,7 +62,7 @@ def build_page(
     counts = WINDOW_COUNTS
     while True:
         page = _page(layers, measured, shown, title, identity, window, counts)
-        if len(page.encode()) <= MOST_BYTES:
+        if len(page.encode(errors="replace")) <= MOST_BYTES:
             return page
         if counts == WINDOW_COUNTS:
             counts //= 2  # noise hardly compresses: each bit of it weighs
@@ -91,7 +91,7 @@ def write_page(
     check_target(path, overwrite)
     page = build_page(layers, manifest, title=title, identity=identity, keep_paths=keep_paths, window=window)
     with written_aside(path) as aside:
-        aside.write_text(page, encoding="utf-8")
+        aside.write_text(page, encoding="utf-8", errors="replace")
 
 
 def public_manifest(manifest: Any) -> Any:

@@ -87,7 +87,10 @@ def save(plot: Plot, folder: Path) -> None:
 
 def write_csv(rows: Sequence[Sequence[Any]], path: Path) -> None:
     """Write a table as CSV."""
-    with written_aside(path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
+    with (
+        written_aside(path) as aside,
+        aside.open("w", newline="", encoding="utf-8", errors="replace") as file,
+    ):
         csv.writer(file).writerows(rows)
 
 

@@ -110,6 +110,8 @@ def page_of_run(
     if not run.exists():
         raise InputError("is not there", run)
     manifest = manifest_of(run)
+    if page is not None and page.suffix.lower() not in (".html", ".htm"):  # not over a scan, nor a manifest
+        raise InputError("give a name that ends in .html", page)
     page = page or page_path(run)
     check_target(page, overwrite)
     told = manifest["input"]["path"]

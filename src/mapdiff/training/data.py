@@ -65,7 +65,14 @@ def degradation_of(subject: StoredSubject, measure: str = "nmae") -> SubjectDegr
 
 
 def calibrate_cohorts(cohorts: Sequence[Path], measure: str, say: Say) -> Calibration:
-    """The calibration of one or more cohorts (folders or stores), all their subjects together."""
+    """The calibration of one or more cohorts (folders or stores), all their subjects together.
+
+    Raises:
+        InputError: a cohort is broken, or given twice, which would make an interval too narrow.
+    """
+    for number, cohort in enumerate(cohorts):
+        if cohort.resolve() in [other.resolve() for other in cohorts[:number]]:
+            raise InputError("is given twice", cohort)
     degradations = []
     for cohort in cohorts:
         if is_store(cohort):
