@@ -2,7 +2,7 @@
 
     python recipes/reshape.py MODEL.safetensors BLOCKS OUTPUT.safetensors
 
-BLOCKS as 3,0,0, the finest resolution first. Added blocks begin as the identity; of those left out the
+BLOCKS as 2,0,0, the finest resolution first. Added blocks begin as the identity; of those left out the
 constant stays (networks/reshape.py), which is all that dead ones add (benchmarks/activity.py counts them).
 """
 

@@ -1,5 +1,7 @@
 """Another number of residual blocks in a trained network."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -48,6 +50,18 @@ def test_dead_blocks_can_be_left_out_at_the_coarser_resolutions():
     assert (restored(pruned) - restored(net)).abs().max() > 1e-3
 
 
+def test_the_last_blocks_at_the_finest_can_be_left_out_where_they_are_dead():
+    """The same away from the image's border, which the exit's convolution pads with zeros."""
+    net = trained(replace(CONFIG, blocks=(3, 1, 1)))
+    with torch.no_grad():
+        for level in (net.down_blocks[0], net.up_blocks[0]):
+            for block in list(level)[1:]:
+                block.conv1.bias.fill_(-1e4)
+    pruned = with_blocks(net, (1, 1, 1))
+    inside = (..., *[slice(2, -2)] * 3)
+    torch.testing.assert_close(restored(pruned)[inside], restored(net)[inside], rtol=0, atol=1e-4)
+
+
 def test_live_blocks_that_are_left_out_show():
     net = trained()
     assert (restored(with_blocks(net, (1, 0, 2))) - restored(net)).abs().max() > 1e-3
@@ -71,7 +85,7 @@ def test_the_same_seed_adds_the_same_blocks_and_leaves_the_generator_alone():
     assert torch.equal(drawn, torch.rand(1))
 
 
-@pytest.mark.parametrize("blocks", [(1, 2), (0, 2, 2), (1, 1, 2), (1, 2, -1)])
+@pytest.mark.parametrize("blocks", [(1, 2), (0, 2, 2), (1, 1, 2), (1, 2, -1), (1, 2, 2, 2)])
 def test_what_cannot_be_done_is_refused(blocks):
     with pytest.raises(ValueError, match="or more at each resolution, or none at a coarser one"):
         with_blocks(trained(), blocks)
