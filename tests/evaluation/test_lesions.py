@@ -395,7 +395,12 @@ def test_what_holds_no_lesion_is_refused(tmp_path):
     (tmp_path / "singular.nii").write_bytes(header)
     colours = np.zeros(grid.shape, [("R", "u1"), ("G", "u1"), ("B", "u1")])
     nib.save(nib.Nifti1Image(colours, grid.affine), tmp_path / "colours.nii")
+    image = np.random.default_rng(0).uniform(0, 9, grid.shape).astype(np.float32)
+    nib.save(nib.Nifti1Image(image, grid.affine), tmp_path / "image.nii")
+    nib.save(nib.Nifti1Image(ones * np.float32(1e9), grid.affine), tmp_path / "huge.nii")
     for name, cause in [
+        ("image.nii", "is no mask: its voxels are not whole numbers up to 65535"),
+        ("huge.nii", "is no mask"),
         ("beside.nii", "no lesion inside the scan"),
         ("beside.dcm", "no lesion inside the scan"),
         ("singular.nii", "affine is singular"),

@@ -20,6 +20,9 @@ RTSTRUCT_CLASS = "1.2.840.10008.5.1.4.1.1.481.3"
 SEG_CLASS = "1.2.840.10008.5.1.4.1.1.66.4"
 #: Frames of a segmentation this many thicknesses apart have empty ones between them.
 FAR = 4
+#: Largest label of a mask, and how near to whole numbers its voxels lie (they may be scaled).
+#: An image has neither.
+MOST_LABEL, WHOLE = 65535, 0.01
 #: Regions that figures are told of beside the lesions (evaluation/compare.py).
 REGIONS = ("volume", "body")
 
@@ -81,6 +84,8 @@ def _from_nifti(path: Path, scan: Volume) -> tuple[list[Lesion], list[str]]:
         raise InputError("a mask needs one number per voxel (its voxels are colours or complex)")
     if not np.isfinite(labels).all():
         raise InputError("a mask cannot have voxels that are not finite numbers")
+    if labels.max() > MOST_LABEL or np.abs(labels - np.rint(labels)).max() > WHOLE:
+        raise InputError(f"is no mask: its voxels are not whole numbers up to {MOST_LABEL}")
     affine = np.asarray(image.affine, np.float64)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise InputError("its affine is singular or not finite, so where the mask lies is not known")
