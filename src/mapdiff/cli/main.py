@@ -49,9 +49,8 @@ def run() -> None:
     # So that what is written aside is removed; `train` has its own way to stop.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(
-            errors="surrogateescape"
-        )  # a name in bytes that are no UTF-8 is printed as it is
+        # A name in bytes that are no UTF-8 is printed as it is.
+        sys.stdout.reconfigure(errors="surrogateescape")
     try:
         # Not standalone: there typer draws boxes of several lines round an error, and an interrupt is silent.
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mapdiff.errors import InputError
 from mapdiff.evaluation.contours import lesions_from_rtstruct
 from mapdiff.evaluation.masks import Lesion, LesionMask, aligned, cut, from_labels, pull, same_grid
+from mapdiff.formats.checks import is_singular
 from mapdiff.formats.dicom_files import quiet
 from mapdiff.formats.identity import impersonal
 from mapdiff.volume import Array, Volume
@@ -87,7 +88,7 @@ def _from_nifti(path: Path, scan: Volume) -> tuple[list[Lesion], list[str]]:
     if labels.max() > MOST_LABEL or np.abs(labels - np.rint(labels)).max() > WHOLE:
         raise InputError(f"is no mask: its voxels are not whole numbers up to {MOST_LABEL}")
     affine = np.asarray(image.affine, np.float64)
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+    if is_singular(affine):
         raise InputError("its affine is singular or not finite, so where the mask lies is not known")
     lesions: list[Lesion] = []
     notes: list[str] = []

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mapdiff.errors import InputError
 from mapdiff.formats.bids import acquisition_from_sidecar, sidecar
-from mapdiff.formats.dicom_files import holds_dicom
+from mapdiff.formats.dicom_files import holds_dicom, leads_up
 from mapdiff.formats.dicom_in import DicomSource, read_dicom
 from mapdiff.formats.dicom_out import write_dicom
 from mapdiff.formats.nifti import is_nifti, read_nifti, write_nifti
@@ -111,7 +111,7 @@ def discover(path: str | Path) -> list[Path]:
         if entry.name.startswith("."):
             continue
         if entry.is_dir():
-            if not path.resolve().is_relative_to(entry.resolve()):  # a link back up
+            if not leads_up(entry):
                 found += discover(entry)
         elif entry.is_file() and (is_nifti(entry) or entry.suffix.lower() == ".zip"):
             found.append(entry)

@@ -18,6 +18,11 @@ F18_HALF_LIFE_RANGE_S = (6480.0, 6700.0)
 VOXEL_MM = (0.05, 50.0)
 
 
+def is_singular(affine: NDArray[np.float64]) -> bool:
+    """Whether a 4 x 4 affine tells no place: not finite, or not to be inverted."""
+    return not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9
+
+
 def check_voxels(array: Array, path: Path) -> tuple[str, ...]:
     """Refuse voxels that cannot be a PET image; give back warnings about those that are odd.
 

@@ -111,11 +111,16 @@ def opened(path: Path) -> Iterator[list[Entry]]:
         yield [_of_file(path, path.name)]
 
 
+def leads_up(folder: Path) -> bool:
+    """Whether a folder is a link to one that it lies in."""
+    return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
+
+
 def _below(folder: Path) -> Iterator[Path]:
     """All files below a folder, through links to folders too, but not round in a circle."""
     for place, folders, names in os.walk(folder, followlinks=True):
         here = Path(place)
-        folders[:] = [name for name in folders if not here.resolve().is_relative_to((here / name).resolve())]
+        folders[:] = [name for name in folders if not leads_up(here / name)]
         yield from (here / name for name in names)
 
 

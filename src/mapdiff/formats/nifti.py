@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from mapdiff.atomic import check_target, written_aside
 from mapdiff.errors import InputError
 from mapdiff.formats import bids
-from mapdiff.formats.checks import check_shape, check_spacing, check_voxels, facts_warnings
+from mapdiff.formats.checks import check_shape, check_spacing, check_voxels, facts_warnings, is_singular
 from mapdiff.formats.identity import impersonal
 from mapdiff.scratch import release, slabs
 from mapdiff.volume import UNKNOWN, Acquisition, Volume
@@ -172,7 +172,7 @@ def _geometry(header: Any, as_stored: Any, affine: NDArray[np.float64], path: Pa
     Raises:
         InputError: the voxel size is not known, absurd or told in two ways.
     """
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+    if is_singular(affine):
         raise InputError("its affine is singular or not finite, so the voxel size is not known", path)
     length = {1: "meters", 3: "microns"}.get(int(header["xyzt_units"]) % 8)  # other codes: mm, or not told
     if length is not None:

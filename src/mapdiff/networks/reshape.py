@@ -49,26 +49,24 @@ def with_blocks(net: DenoiserNet, blocks: Sequence[int], seed: int = 0) -> Denoi
 
 def _keep_constants(net: DenoiserNet, shaped: DenoiserNet, level: int) -> None:
     """Add the constants of the blocks that `shaped` lacks at a resolution to its convolutions' biases."""
-    down, up = (
-        _constant(cast(nn.ModuleList, levels[level]), shaped.config.blocks[level])
-        for levels in (net.down_blocks, net.up_blocks if level < len(net.up_blocks) else net.down_blocks)
-    )
+    kept = shaped.config.blocks[level]
     if level:
         # All of them: the convolution that ends at this resolution comes just before, of stride 2, no border.
-        _bias(shaped.downs[level - 1]).add_(down)
+        _bias(shaped.downs[level - 1]).add_(_constant(net.down_blocks[level], kept))
         if level < len(shaped.ups):
-            _bias(shaped.ups[level]).add_(up)
+            _bias(shaped.ups[level]).add_(_constant(net.up_blocks[level], kept))
         return
     # The last ones: what comes behind them takes the constants, which reach the way up by the skip too.
+    down, up = _constant(net.down_blocks[0], kept), _constant(net.up_blocks[0], kept)
     _bias(shaped.downs[0]).add_(_through(shaped.downs[0], down))
     _bias(shaped.ups[0]).add_(down)
     _bias(shaped.exit).add_(_through(shaped.exit, up))
 
 
-def _constant(blocks: nn.ModuleList, kept: int) -> Tensor:
+def _constant(blocks: nn.Module, kept: int) -> Tensor:
     """What the blocks behind the first `kept` add where their hidden units are dead, (C,)."""
-    left_out = [cast(Tensor, cast(ResidualBlock, block).conv2.bias) for block in list(blocks)[kept:]]
-    return torch.stack(left_out).sum(dim=0)
+    left_out = list(cast(nn.ModuleList, blocks))[kept:]
+    return torch.stack([_bias(cast(ResidualBlock, block).conv2) for block in left_out]).sum(dim=0)
 
 
 def _bias(layer: nn.Module) -> Tensor:
